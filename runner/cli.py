@@ -1,0 +1,105 @@
+"""The command line: finds the verb, imports only its file, and shows every error in one way.
+
+Start-up is part of the product: nothing but the standard library is imported here, and argparse only once
+there is something to parse.
+"""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+# verb → one line of help. The verb `x-y` lives in runner/commands/x_y.py. To add one: its file, and its line here.
+COMMANDS = {
+    "init": "write a small project to start from",
+    "check": "find every problem in omixa.toml and the recipes",
+    "models": "show what each model accepts, and who says so",
+    "schema": "write the JSON Schema that editors use",
+    "plan": "show what would be bought, and what it would cost; opens no socket",
+    "run": "buy what the recipes ask for, within every budget",
+    "budget": "show every budget window: cap, settled, open, left",
+    "report": "what was spent, by day, recipe, model, cost centre and more",
+    "audit": "every request: who, what, when, and what it cost",
+    "resolve": "settle or release an attempt whose answer never came",
+    "doctor": "check settings, key, ledger, clock and disk",
+    "sandbox": "serve the local endpoint: same contract, no account, no money",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line; returns the exit code (see runner.errors.ExitCode). Prints; never a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words in (["--version"], ["-V"]):
+        from runner import __version__
+
+        print(f"omixa {__version__}")
+        return 0
+    return _dispatch(words)
+
+
+def _dispatch(words: list[str]) -> int:
+    from runner.errors import ExitCode, OmixaError
+
+    try:
+        parser = _parser(set(words))
+        options = vars(parser.parse_args(words))
+        verb = options.pop("verb")
+        if verb is None:
+            parser.print_help()
+            return int(ExitCode.OK)
+        module: Any = import_module(f"runner.commands.{verb.replace('-', '_')}")
+        return int(module.run(**options))
+    except OmixaError as error:
+        _show(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone. Point stdout elsewhere, or Python complains again while it shuts down.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+
+
+def _show(error: Any) -> None:
+    from runner.errors import OmixaError
+
+    assert isinstance(error, OmixaError)
+    if hasattr(error, "problems"):  # diagnostics.Problems: already rendered, one block each
+        print(error.message, file=sys.stderr)
+        return
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"   = help: {error.hint}", file=sys.stderr)
+
+
+def _parser(words: set[str]) -> "argparse.ArgumentParser":
+    """The parser; only verbs among the words get their own arguments, so that only their files are imported."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="omixa",
+        description="Run recipes against a paid image endpoint, never past a cap, and prove every cent.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", "-V", action="store_true", help="show the version and exit")
+    parser.add_argument(
+        "--project",
+        "-C",
+        metavar="DIR",
+        default=None,
+        help="the folder with omixa.toml (default: this folder or the nearest one above)",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="command", title="commands")
+    for name, text in COMMANDS.items():
+        sub = verbs.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+        )
+        if name in words:
+            module: Any = import_module(f"runner.commands.{name.replace('-', '_')}")
+            module.arguments(sub)
+    return parser

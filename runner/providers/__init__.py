@@ -1,0 +1,1 @@
+"""The ways to reach a paid endpoint, and what can come back."""
