@@ -1,0 +1,131 @@
+"""The balances: one row a budget window, taken from and freed in one place. Called inside a write transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import cache
+
+from sqlalchemy import Connection, TextClause, bindparam, func, insert, literal, select, text, update
+
+from runner import windows
+from runner.ledger.database import moment
+from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, LIVE_STATES
+from runner.ledger.values import Cap, Refusal, RunFacts
+
+
+@cache
+def _take_statement(count: int) -> TextClause:
+    """One conditional UPDATE over `count` windows; as text it is built once per count, not once per request."""
+    terms = " OR ".join(f"(id = :id{n} AND open_micros + settled_micros + :amount <= :cap{n})" for n in range(count))
+    return text(f"UPDATE budget_windows SET open_micros = open_micros + :amount WHERE {terms}")  # noqa: S608 - no input
+
+
+_MOVING = (
+    select(func.coalesce(func.sum(ATTEMPTS.c.reserved_micros), 0))
+    .join(ATTEMPT_WINDOWS, ATTEMPT_WINDOWS.c.attempt_id == ATTEMPTS.c.id)
+    .where(ATTEMPT_WINDOWS.c.window_id == bindparam("window"), ATTEMPTS.c.state.in_(("reserved", "sent")))
+)
+_FREE = text(
+    "UPDATE budget_windows SET open_micros = open_micros - :reserved, settled_micros = settled_micros + :billed "
+    "WHERE id IN (SELECT window_id FROM attempt_windows WHERE attempt_id = :attempt)"
+)
+
+
+class WindowRows:
+    """Finds the row of a window, or makes it. Rows are never deleted, so their numbers are remembered."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str, str, str, str, str], int] = {}
+
+    def find(self, connection: Connection, run: RunFacts, cap: Cap, day: date) -> int:
+        """The row of a window, made at its first use from what was already spent in it."""
+        window = None if cap.period == "run" else windows.window(cap.period, day, run.zone)
+        label = window.label if window else "run"
+        key = (run.workspace, cap.scope, cap.name, cap.period, label, run.zone)
+        if key in self._ids:
+            return self._ids[key]
+        names = dict(zip(("workspace", "scope", "name", "period", "label", "zone"), key, strict=True))
+        columns = BUDGET_WINDOWS.c
+        row = connection.execute(
+            select(columns.id, columns.cap_micros).where(*(columns[name] == value for name, value in names.items()))
+        ).first()
+        if row is None:
+            ends_at = window.ends_at if window else None
+            # Not remembered yet: this transaction may still fail.
+            return _add_window(connection, names, cap.cap_micros, window, moment(ends_at) if ends_at else None)
+        if row.cap_micros != cap.cap_micros:
+            connection.execute(update(BUDGET_WINDOWS).where(columns.id == row.id).values(cap_micros=cap.cap_micros))
+        self._ids[key] = int(row.id)
+        return int(row.id)
+
+
+def _add_window(
+    connection: Connection, names: Mapping[str, str], cap: int, window: windows.Window | None, ends_at: str | None
+) -> int:
+    """A new window. A cap declared in the middle of a month counts the whole month: earlier attempts join it."""
+    row = insert(BUDGET_WINDOWS).values(**names, cap_micros=cap, open_micros=0, settled_micros=0, ends_at=ends_at)
+    id_ = int(connection.execute(row.returning(BUDGET_WINDOWS.c.id)).scalar_one())
+    if names["scope"] == "run":
+        return id_
+    earlier = [ATTEMPTS.c.workspace == names["workspace"], ATTEMPTS.c.state != "released"]
+    if names["scope"] == "recipe":
+        earlier.append(ATTEMPTS.c.recipe == names["name"])
+    if window is not None and window.first_day is not None and window.last_day is not None:
+        earlier.append(ATTEMPTS.c.day.between(window.first_day.isoformat(), window.last_day.isoformat()))
+    connection.execute(
+        insert(ATTEMPT_WINDOWS).from_select(
+            ["attempt_id", "window_id"], select(ATTEMPTS.c.id, literal(id_)).where(*earlier)
+        )
+    )
+    open_micros, settled_micros = connection.execute(
+        select(
+            func.coalesce(func.sum(ATTEMPTS.c.reserved_micros).filter(ATTEMPTS.c.state.in_(LIVE_STATES)), 0),
+            func.coalesce(func.sum(ATTEMPTS.c.billed_micros), 0),
+        ).where(*earlier)
+    ).one()
+    connection.execute(
+        update(BUDGET_WINDOWS)
+        .where(BUDGET_WINDOWS.c.id == id_)
+        .values(open_micros=open_micros, settled_micros=settled_micros)
+    )
+    return id_
+
+
+def take(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> bool:
+    """Take the amount from every window, or from none (the caller rolls back)."""
+    values: dict[str, int] = {"amount": amount}
+    for n, (id_, cap) in enumerate(held):
+        values |= {f"id{n}": id_, f"cap{n}": cap.cap_micros}
+    return connection.execute(_take_statement(len(held)), values).rowcount == len(held)
+
+
+def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> Refusal:
+    """Which window refuses; one that stays shut whatever is in flight comes first."""
+    found: list[Refusal] = []
+    for id_, cap in held:
+        row = connection.execute(select(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == id_)).one()
+        taken = row.settled_micros + row.open_micros + amount
+        if taken <= cap.cap_micros:
+            continue
+        moving = connection.execute(_MOVING, {"window": id_}).scalar_one()
+        found.append(
+            Refusal(
+                scope=cap.scope,
+                name=cap.name,
+                period=cap.period,
+                label=row.label,
+                zone=row.zone,
+                ends_at=row.ends_at,
+                cap_micros=cap.cap_micros,
+                settled_micros=row.settled_micros,
+                open_micros=row.open_micros,
+                asked_micros=amount,
+                may_free=taken - moving <= cap.cap_micros,
+            )
+        )
+    assert found, "a conditional UPDATE that fell short names at least one window"
+    return min(found, key=lambda refusal: refusal.may_free)
+
+
+def free(connection: Connection, attempt_id: int, *, reserved: int, billed: int) -> None:
+    """Move an attempt's money out of what is open, and what was billed into what is settled, in all its windows."""
+    connection.execute(_FREE, {"attempt": attempt_id, "reserved": reserved, "billed": billed})

@@ -1,0 +1,278 @@
+"""The ledger's file: opening it safely, and the one place where a write transaction begins and ends.
+
+SQLite with WAL and `synchronous=FULL`: an acknowledged commit survives a power cut. A lock file beside the ledger
+(the gate) is held around BEGIN … COMMIT, because SQLite's own busy loop starves a process when many write.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from runner.errors import LedgerError
+from runner.ledger import tables
+
+# Before 3.51.3 a crash while the WAL is reset can lose a commit: https://sqlite.org/wal.html#walresetbug
+SQLITE_VERSION_MIN = (3, 51, 3)
+BUSY_TIMEOUT_S = 30
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "ceph", "cifs", "coda", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gfs2", "lustre"}
+    | {"ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
+)
+
+
+def sqlite_module() -> ModuleType:
+    """The sqlite3 of the standard library, or the newer one of the `pysqlite3` wheel when ours lacks the WAL fix."""
+    if sqlite3.sqlite_version_info >= SQLITE_VERSION_MIN:
+        return sqlite3
+    try:
+        import pysqlite3
+    except ImportError:  # no wheel for this platform: `omixa doctor` warns
+        return sqlite3
+    newer: ModuleType = pysqlite3
+    return newer
+
+
+def moment(at: datetime) -> str:
+    """A moment as the ledger keeps it: UTC, fixed width, so that text order is time order."""
+    assert at.tzinfo is not None, "moments are aware"
+    at = at.astimezone(UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Database:
+    """One ledger file. Safe to share between threads; any number of processes may open the same file."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open an existing, up-to-date file; None opens an empty ledger in memory, to plan without a file."""
+        self.path = path
+        self._writer = threading.Lock()
+        self._gate: int | None = None
+        if path is None:
+            self._engine = _engine("sqlite://", poolclass=StaticPool)
+            with self._engine.begin() as connection:
+                tables.METADATA.create_all(connection)
+        else:
+            self._engine = _engine(f"sqlite:///{path}")
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[Connection]:
+        """Everything inside is committed durably at the end, or not at all. Raises LedgerError."""
+        with self._writer, explained(self.path), self._held_gate(), self._engine.connect() as connection:
+            connection.execution_options(begin="IMMEDIATE")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view. Raises LedgerError."""
+        with explained(self.path), self._engine.connect() as connection:
+            connection.execution_options(begin="DEFERRED")
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Let go of the file; the last process to do so folds the WAL back into it."""
+        self._engine.dispose()
+        if self._gate is not None:
+            os.close(self._gate)
+            self._gate = None
+
+    @contextmanager
+    def _held_gate(self) -> Iterator[None]:
+        if self.path is None:
+            yield
+            return
+        if self._gate is None:
+            self._gate = os.open(gate_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+
+def gate_path(path: Path) -> Path:
+    """The lock file beside a ledger."""
+    return path.with_name(path.name + ".gate")
+
+
+def _engine(url: str, **pool: Any) -> Engine:
+    engine = create_engine(
+        url,
+        module=sqlite_module(),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        **pool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself: `begin` below says which kind.
+        raw.isolation_level = None
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA trusted_schema=OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+    return engine
+
+
+def open_database(path: Path, *, create: bool) -> Database:
+    """Open the ledger at `path`, migrated to this program's tables (after a backup).
+
+    Without `create` a missing file gives an empty ledger in memory and nothing is written. Raises LedgerError.
+    """
+    if not path.exists():
+        if not create:
+            return Database(None)
+        _create_file(path)
+    _refuse_network(path)
+    database = Database(path)
+    try:
+        revision = _revision(database)
+        if revision != tables.HEAD:
+            _migrate(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _create_file(path: Path) -> None:
+    """An empty file that only its owner can read: what was bought, and for whom, is nobody else's business."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger `{path}` cannot be created: {error.strerror}",
+            "make the folder writable, or set another place with [ledger] url in omixa.toml",
+        ) from error
+
+
+def _revision(database: Database) -> str | None:
+    """The migration that the file has reached; None when it has no tables yet."""
+    with database.read() as connection:
+        known = connection.execute(
+            text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
+        ).scalar_one()
+        if not known:
+            return None
+        revision: str | None = connection.execute(
+            text("SELECT version_num FROM alembic_version")
+        ).scalar_one_or_none()
+        return revision
+
+
+def _migrate(database: Database, path: Path) -> None:
+    """Bring the file to this program's tables. Two processes at once: the second finds the work done."""
+    from runner.ledger import migrate  # Alembic costs half a second; only a file that needs it pays
+
+    with database._writer, explained(path), database._held_gate():
+        revision = _revision(database)
+        if revision == tables.HEAD:
+            return
+        if revision is not None:
+            if revision not in migrate.revisions():
+                raise LedgerError(
+                    f"the ledger `{path}` was written by a newer omixa (its tables are at {revision}, "
+                    f"this program knows {tables.HEAD})",
+                    "update omixa-runner; nothing was changed",
+                )
+            _back_up(path, revision)
+        _alone(path, "PRAGMA journal_mode=WAL")
+        with database._engine.connect() as connection:
+            connection.execution_options(begin="IMMEDIATE")
+            migrate.upgrade(connection)
+            connection.commit()
+
+
+def _back_up(path: Path, revision: str) -> None:
+    """A complete copy beside the ledger, before its tables change."""
+    copy = path.with_name(f"{path.name}.before-{tables.HEAD}-from-{revision}")
+    copy.unlink(missing_ok=True)
+    _alone(path, "VACUUM INTO ?", str(copy))
+    copy.chmod(0o600)
+
+
+def _alone(path: Path, statement: str, *values: str) -> None:
+    """Run one statement that must not stand inside a transaction."""
+    with closing(sqlite_module().connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as raw:
+        raw.execute(statement, values)
+
+
+def _refuse_network(path: Path) -> None:
+    """SQLite's locks and WAL do not work on network file systems; caps would not hold."""
+    kind = file_system(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise LedgerError(
+            f"the ledger `{path}` is on a network file system ({kind}), where locks cannot be trusted",
+            "put it on a local disk with [ledger] url in omixa.toml",
+        )
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that holds a path, such as `ext4`; None where the system does not say."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    resolved = path.resolve()
+    best: tuple[int, str | None] = (-1, None)
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split(" ")
+        folder = Path(place.replace("\\040", " "))
+        if resolved.is_relative_to(folder) and len(folder.parts) >= best[0]:
+            best = (len(folder.parts), kind)
+    return best[1]
+
+
+@contextmanager
+def explained(path: Path | None) -> Iterator[None]:
+    """Turn what the database says into a LedgerError with the next step."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error, sqlite_module().Error, OSError) as error:
+        said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        raise LedgerError(*_explain(path, said)) from error
+
+
+def _explain(path: Path | None, said: str) -> tuple[str, str]:
+    lowered = said.lower()
+    if "not a database" in lowered or "malformed" in lowered:
+        return (
+            f"the ledger `{path}` is damaged: {said}",
+            "stop all runs, keep the file, and restore the newest backup; `omixa doctor` checks it. Nothing was sent",
+        )
+    if "readonly" in lowered or "read-only" in lowered or "unable to open" in lowered or "permission" in lowered:
+        return (
+            f"the ledger `{path}` cannot be written: {said}",
+            "make the file and its folder writable for this user; nothing was sent without being recorded",
+        )
+    if "full" in lowered or "no space" in lowered:
+        return (
+            f"the ledger `{path}` cannot be written: the disk is full",
+            "free some space and run again; what was in flight is settled from its spooled answers then",
+        )
+    if "locked" in lowered or "busy" in lowered:
+        return (
+            f"the ledger `{path}` was locked for {BUSY_TIMEOUT_S} s by another program",
+            "close whatever holds it open for writing (a database browser?) and run again",
+        )
+    return (
+        f"the ledger `{path}` cannot be used: {said}",
+        "`omixa doctor` checks it; money in flight stays reserved until the ledger can be written",
+    )

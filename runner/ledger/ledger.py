@@ -1,0 +1,474 @@
+"""The states of money: reserve, sent, settle, release, unknown, resolve. Every change is one durable transaction.
+
+Balances (balances.py) change only here, together with the attempt and its entry. Every public function takes `at`
+(aware, UTC); the ledger never goes back behind the latest moment it has used, so a window once left stays left.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, text, update
+
+from runner import windows
+from runner.errors import LedgerError, UsageError
+from runner.ledger import balances
+from runner.ledger.balances import WindowRows
+from runner.ledger.database import Database, moment
+from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, ENTRIES, LIVE_STATES, PRICES, RUNS, WORKSPACES
+from runner.ledger.values import (
+    AlreadyBought,
+    Asked,
+    Cap,
+    InFlight,
+    Reservation,
+    Reserved,
+    Result,
+    RunFacts,
+    Stopped,
+)
+from runner.money import exact, show
+from runner.providers.provider import Evidence
+
+_SETTLED = (
+    select(ATTEMPTS.c.id, ATTEMPTS.c.result_digest)
+    .where(
+        ATTEMPTS.c.workspace == bindparam("workspace"),
+        ATTEMPTS.c.item_key == bindparam("key"),
+        ATTEMPTS.c.state == "settled",
+    )
+    .order_by(ATTEMPTS.c.result_digest.is_(None), ATTEMPTS.c.id.desc())
+    .limit(1)
+)
+_LIVE = select(ATTEMPTS.c.id, ATTEMPTS.c.state).where(
+    ATTEMPTS.c.workspace == bindparam("workspace"), ATTEMPTS.c.live_key == bindparam("key")
+)
+_STOPPED = select(WORKSPACES.c.stopped_reason).where(WORKSPACES.c.name == bindparam("workspace"))
+_HIGHEST = select(PRICES.c.highest_micros).where(
+    PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
+)
+_LATEST = select(ENTRIES.c.at).order_by(ENTRIES.c.id.desc()).limit(1)
+_ADD_ENTRY = insert(ENTRIES)
+_ADD_ATTEMPT = insert(ATTEMPTS).returning(ATTEMPTS.c.id)
+_ADD_WINDOWS = insert(ATTEMPT_WINDOWS)
+_ADD_TEXT = text("INSERT INTO texts (digest, text) VALUES (:digest, :text) ON CONFLICT (digest) DO NOTHING")
+_SENT = (
+    update(ATTEMPTS)
+    .where(ATTEMPTS.c.id == bindparam("attempt"), ATTEMPTS.c.state == "reserved")
+    .values(state="sent", sent_at=bindparam("at"))
+)
+_ATTEMPT = select(
+    ATTEMPTS.c.id,
+    ATTEMPTS.c.workspace,
+    ATTEMPTS.c.model,
+    ATTEMPTS.c.state,
+    ATTEMPTS.c.reserved_micros,
+    ATTEMPTS.c.item_key,
+    ATTEMPTS.c.output_path,
+).where(ATTEMPTS.c.id == bindparam("attempt"))
+_DELIVER = text(
+    "INSERT INTO deliveries (output_path, item_key, result_digest, at) VALUES (:path, :key, :digest, :at) "
+    "ON CONFLICT (output_path) DO UPDATE SET item_key = :key, result_digest = :digest, at = :at"
+)
+_PRICE = text(
+    "INSERT INTO prices (workspace, model, settled_count, highest_micros) VALUES (:workspace, :model, 1, :billed) "
+    "ON CONFLICT (workspace, model) DO UPDATE SET settled_count = prices.settled_count + 1, "
+    "highest_micros = CASE WHEN prices.highest_micros < :billed THEN :billed ELSE prices.highest_micros END"
+)
+
+
+class Ledger:
+    """The ledger of one project. Safe to share between threads; any number of processes may use the same file."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._windows = WindowRows()
+
+    # ---- runs
+
+    def begin_run(self, run: RunFacts, *, at: datetime) -> int:
+        """Record that a run starts. Raises UsageError when the workspace was recorded with another currency."""
+        with self.database.write_transaction() as connection:
+            known = connection.execute(
+                select(WORKSPACES.c.currency).where(WORKSPACES.c.name == run.workspace)
+            ).scalar_one_or_none()
+            if known is None:
+                connection.execute(insert(WORKSPACES).values(name=run.workspace, currency=run.currency))
+            elif known != run.currency:
+                raise UsageError(
+                    f"workspace `{run.workspace}` is kept in {known} in the ledger, omixa.toml says {run.currency}",
+                    "amounts of two currencies never add up: give the workspace a new name",
+                )
+            values = {
+                "uid": run.uid,
+                "workspace": run.workspace,
+                "recipe": run.recipe,
+                "recipe_path": run.recipe_path,
+                "recipe_digest": run.recipe_digest,
+                "git_commit": run.git_commit,
+                "git_dirty": None if run.git_dirty is None else int(run.git_dirty),
+                "slot": run.slot,
+                "cost_centre": run.cost_centre,
+                "labels": json.dumps(dict(run.labels), sort_keys=True, ensure_ascii=False),
+                "who": run.who,
+                "program": run.program,
+                "started_at": moment(at),
+            }
+            return int(connection.execute(insert(RUNS).values(**values).returning(RUNS.c.id)).scalar_one())
+
+    def end_run(self, run_id: int, outcome: str, *, at: datetime) -> None:
+        """Record how a run ended. Its open attempts, if any, keep their state."""
+        with self.database.write_transaction() as connection:
+            connection.execute(
+                update(RUNS)
+                .where(RUNS.c.id == run_id, RUNS.c.ended_at.is_(None))
+                .values(ended_at=moment(at), outcome=outcome)
+            )
+
+    # ---- the states of money
+
+    def reserve(
+        self,
+        run_id: int,
+        run: RunFacts,
+        asked: Asked,
+        *,
+        amount_micros: int,
+        caps: Sequence[Cap],
+        at: datetime,
+        again: bool = False,
+    ) -> Reservation:
+        """Set aside the most a request may cost, in every window it falls under, before it is sent: all or nothing.
+
+        `amount_micros` is the ceiling; it is raised to the highest bill ever seen for the model, never shrunk to fit.
+        `again` buys an item that was paid before (`--reroll`). Anything but Reserved wrote nothing.
+        """
+        assert amount_micros > 0
+        with self.database.write_transaction() as connection:
+            names = {"workspace": run.workspace, "key": asked.item_key}
+            stopped = connection.execute(_STOPPED, names).scalar_one_or_none()
+            if stopped is not None:
+                return Stopped(stopped)
+            live = connection.execute(_LIVE, names).first()
+            if live is not None:
+                return InFlight(live.id, live.state)
+            if not again:
+                settled = connection.execute(_SETTLED, names).first()
+                if settled is not None:
+                    return AlreadyBought(settled.id, settled.result_digest)
+
+            seen = connection.execute(
+                _HIGHEST, {"workspace": run.workspace, "model": asked.model}
+            ).scalar_one_or_none()
+            amount = max(amount_micros, seen or 0)
+            now = self._moment(connection, at)
+            day = windows.local_day(now, run.zone)
+            held = [(self._windows.find(connection, run, cap, day), cap) for cap in caps]
+            if held:
+                taking = connection.begin_nested()
+                if not balances.take(connection, held, amount):
+                    taking.rollback()
+                    return balances.refusal(connection, held, amount)
+
+            attempt_id = _add_attempt(connection, run_id, run, asked, amount, day, now)
+            if held:
+                connection.execute(_ADD_WINDOWS, [{"attempt_id": attempt_id, "window_id": id_} for id_, _ in held])
+            _entry(connection, now, run.workspace, attempt_id, "reserve", run.who, opened=amount)
+            return Reserved(attempt_id, amount)
+
+    def sent(self, attempt_id: int, *, who: str, at: datetime) -> None:
+        """Record, durably, that the request's body is about to leave. Raises LedgerError when it must not."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            changed = connection.execute(_SENT, {"attempt": attempt_id, "at": moment(now)}).rowcount
+            if changed != 1:
+                raise LedgerError(
+                    f"attempt {attempt_id} is no longer reserved, so it must not be sent",
+                    f"`omixa audit show {attempt_id}` tells what happened to it",
+                )
+            workspace = connection.execute(_ATTEMPT, {"attempt": attempt_id}).one().workspace
+            _entry(connection, now, workspace, attempt_id, "sent", who)
+
+    def settle(
+        self,
+        attempt_id: int,
+        *,
+        billed_micros: int,
+        billed_text: str | None,
+        code: str,
+        message: str | None,
+        evidence: Evidence | None,
+        result: Result | None,
+        who: str,
+        at: datetime,
+        note: str | None = None,
+    ) -> bool:
+        """Book what was billed, whatever it is; the reservation is freed in the windows it was made in.
+
+        Returns True on a breach: billed above the reservation. Then the workspace stops until a person resumes it.
+        """
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            attempt = _open_attempt(connection, attempt_id, "sent", "unknown")
+            breach = bool(billed_micros > attempt.reserved_micros)
+            values: dict[str, Any] = {
+                "state": "settled",
+                "live_key": None,
+                "billed_micros": billed_micros,
+                "billed_text": billed_text,
+                "breach": int(breach),
+                "ended_at": moment(now),
+            }
+            values |= _told(code, message, evidence) | _shown(result)
+            _close(connection, attempt, values, billed_micros)
+            _entry(
+                connection,
+                now,
+                attempt.workspace,
+                attempt_id,
+                "settle",
+                who,
+                opened=-attempt.reserved_micros,
+                settled=billed_micros,
+                note=note,
+            )
+            connection.execute(
+                _PRICE, {"workspace": attempt.workspace, "model": attempt.model, "billed": billed_micros}
+            )
+            if result is not None and result.delivered:
+                _deliver(connection, attempt.output_path, attempt.item_key, result.digest, now)
+            if breach:
+                self._stop_for_breach(connection, attempt, billed_micros, who, now)
+            return breach
+
+    def release(
+        self,
+        attempt_id: int,
+        *,
+        code: str,
+        message: str | None,
+        evidence: Evidence | None,
+        who: str,
+        at: datetime,
+        note: str | None = None,
+    ) -> None:
+        """Give the reservation back: it is certain, or declared policy, that nothing was billed."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            attempt = _open_attempt(connection, attempt_id, *LIVE_STATES)
+            values = {"state": "released", "live_key": None, "ended_at": moment(now)}
+            _close(connection, attempt, values | _told(code, message, evidence), 0)
+            _entry(
+                connection,
+                now,
+                attempt.workspace,
+                attempt_id,
+                "release",
+                who,
+                opened=-attempt.reserved_micros,
+                note=note,
+            )
+
+    def unknown(
+        self,
+        attempt_id: int,
+        *,
+        code: str,
+        message: str | None,
+        evidence: Evidence | None,
+        result: Result | None,
+        who: str,
+        at: datetime,
+    ) -> None:
+        """Keep the reservation: it may have been billed. Time never frees it, only `resolve` does."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            attempt = _open_attempt(connection, attempt_id, "sent")
+            values = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
+            connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt_id).values(**values))
+            _entry(connection, now, attempt.workspace, attempt_id, "unknown", who, note=message)
+            if result is not None and result.delivered:
+                _deliver(connection, attempt.output_path, attempt.item_key, result.digest, now)
+
+    def resolve(self, attempt_id: int, *, billed_micros: int | None, note: str, who: str, at: datetime) -> bool:
+        """Settle (or, with `billed_micros` None, release) an unknown attempt on a person's evidence.
+
+        Returns True on a breach, as `settle` does. Raises UsageError when the attempt is not unknown.
+        """
+        with self.database.read() as connection:
+            attempt = connection.execute(_ATTEMPT, {"attempt": attempt_id}).first()
+        if attempt is None:
+            raise UsageError(f"there is no attempt {attempt_id}", "`omixa audit list --state unknown` lists them")
+        if attempt.state != "unknown":
+            raise UsageError(
+                f"attempt {attempt_id} is {attempt.state}; only an unknown attempt can be resolved",
+                f"`omixa audit show {attempt_id}` tells how it ended",
+            )
+        if billed_micros is None:
+            self.release(
+                attempt_id, code="resolved", message=note, evidence=None, who=who, at=at, note=f"not billed: {note}"
+            )
+            return False
+        return self.settle(
+            attempt_id,
+            billed_micros=billed_micros,
+            billed_text=None,
+            code="resolved",
+            message=note,
+            evidence=None,
+            result=None,
+            who=who,
+            at=at,
+            note=f"billed {exact(billed_micros)}: {note}",
+        )
+
+    def deliver(self, output_path: str, item_key: str, result_digest: str, *, at: datetime) -> None:
+        """Record that a paid result now stands at an output path."""
+        with self.database.write_transaction() as connection:
+            _deliver(connection, output_path, item_key, result_digest, at)
+
+    def resume(self, workspace: str, *, note: str, who: str, at: datetime) -> bool:
+        """Let a stopped workspace go on. Returns False when it was not stopped."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            changed = connection.execute(
+                update(WORKSPACES)
+                .where(WORKSPACES.c.name == workspace, WORKSPACES.c.stopped_reason.is_not(None))
+                .values(stopped_reason=None, stopped_at=None)
+            ).rowcount
+            if changed:
+                _entry(connection, now, workspace, None, "resume", who, note=note)
+            return bool(changed)
+
+    # ---- inside a transaction
+
+    def _stop_for_breach(self, connection: Connection, attempt: Any, billed: int, who: str, now: datetime) -> None:
+        currency = connection.execute(
+            select(WORKSPACES.c.currency).where(WORKSPACES.c.name == attempt.workspace)
+        ).scalar_one()
+        reason = (
+            f"attempt {attempt.id} was billed {show(billed, currency)}, above its reservation of "
+            f"{show(attempt.reserved_micros, currency)}"
+        )
+        connection.execute(
+            update(WORKSPACES)
+            .where(WORKSPACES.c.name == attempt.workspace, WORKSPACES.c.stopped_reason.is_(None))
+            .values(stopped_reason=reason, stopped_at=moment(now))
+        )
+        _entry(connection, now, attempt.workspace, attempt.id, "breach", who, note=reason)
+
+    @staticmethod
+    def _moment(connection: Connection, at: datetime) -> datetime:
+        """`at`, or the ledger's latest moment when the clock has gone back: windows only move forward."""
+        latest = connection.execute(_LATEST).scalar_one_or_none()
+        if latest is None or moment(at) >= latest:
+            return at
+        return datetime.fromisoformat(latest).astimezone(UTC)
+
+
+def _add_attempt(
+    connection: Connection, run_id: int, run: RunFacts, asked: Asked, amount: int, day: date, now: datetime
+) -> int:
+    texts = [{"digest": asked.prompt_digest, "text": asked.prompt}]
+    if asked.negative is not None and asked.negative_digest is not None:
+        texts.append({"digest": asked.negative_digest, "text": asked.negative})
+    connection.execute(_ADD_TEXT, texts)
+    values = {
+        "run_id": run_id,
+        "workspace": run.workspace,
+        "recipe": run.recipe,
+        "model": asked.model,
+        "item_key": asked.item_key,
+        "live_key": asked.item_key,
+        "source_path": asked.source_path,
+        "source_digest": asked.source_digest,
+        "source_bytes": asked.source_bytes,
+        "prompt_name": asked.prompt_name,
+        "prompt_digest": asked.prompt_digest,
+        "negative_digest": asked.negative_digest,
+        "preset_name": asked.preset_name,
+        "options": asked.options,
+        "output_path": asked.output_path,
+        "state": "reserved",
+        "reserved_micros": amount,
+        "breach": 0,
+        "day": day.isoformat(),
+        "reserved_at": moment(now),
+    }
+    return int(connection.execute(_ADD_ATTEMPT, values).scalar_one())
+
+
+def _entry(
+    connection: Connection,
+    now: datetime,
+    workspace: str,
+    attempt_id: int | None,
+    kind: str,
+    who: str,
+    *,
+    opened: int = 0,
+    settled: int = 0,
+    note: str | None = None,
+) -> None:
+    connection.execute(
+        _ADD_ENTRY,
+        {
+            "at": moment(now),
+            "workspace": workspace,
+            "attempt_id": attempt_id,
+            "kind": kind,
+            "open_micros": opened,
+            "settled_micros": settled,
+            "who": who,
+            "note": note,
+        },
+    )
+
+
+def _open_attempt(connection: Connection, attempt_id: int, *states: str) -> Any:
+    """The attempt, when it is in one of the states from which this change is allowed. Raises LedgerError."""
+    attempt = connection.execute(_ATTEMPT, {"attempt": attempt_id}).first()
+    if attempt is None or attempt.state not in states:
+        found = "missing" if attempt is None else attempt.state
+        raise LedgerError(
+            f"attempt {attempt_id} is {found}, expected {' or '.join(states)}; nothing was changed",
+            f"another process ended it; `omixa audit show {attempt_id}` tells how",
+        )
+    return attempt
+
+
+def _close(connection: Connection, attempt: Any, values: Mapping[str, Any], billed: int) -> None:
+    """End an attempt: its reservation leaves every window it was made in, and what was billed enters them."""
+    connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt.id).values(**values))
+    balances.free(connection, attempt.id, reserved=attempt.reserved_micros, billed=billed)
+
+
+def _told(code: str, message: str | None, evidence: Evidence | None) -> dict[str, Any]:
+    """What came back, as columns. Without new evidence the old stays."""
+    values: dict[str, Any] = {"code": code, "message": message}
+    if evidence is not None:
+        values |= {
+            "status": evidence.status,
+            "request_id": evidence.request_id,
+            "headers": json.dumps(dict(evidence.headers), sort_keys=True, ensure_ascii=False),
+            "body_head": evidence.body_head,
+        }
+    return values
+
+
+def _shown(result: Result | None) -> dict[str, Any]:
+    """The picture that came, as columns. Without a new picture the old stays."""
+    if result is None:
+        return {}
+    return {
+        "result_digest": result.digest,
+        "result_bytes": result.size_bytes,
+        "result_width": result.width,
+        "result_height": result.height,
+        "remark": result.remark,
+    }
+
+
+def _deliver(connection: Connection, output_path: str, item_key: str, digest: str, at: datetime) -> None:
+    connection.execute(_DELIVER, {"path": output_path, "key": item_key, "digest": digest, "at": moment(at)})

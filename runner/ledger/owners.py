@@ -1,0 +1,47 @@
+"""Who owns a run: a lock file that the kernel lets go of when its process dies. No heartbeat, no clock."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import LedgerError
+
+
+@dataclass(slots=True)
+class Owner:
+    """A held lock. Dies with the process; `let_go` ends it in good order."""
+
+    path: Path
+    _file: int
+
+    def let_go(self) -> None:
+        """Remove the lock. Call it after the run is recorded as ended, never before."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def hold(folder: Path, uid: str) -> Owner:
+    """Become the owner of a new run, before the ledger hears of it. Raises LedgerError."""
+    owner = claim(folder, uid)
+    assert owner is not None, "a run's uid is used once"
+    return owner
+
+
+def claim(folder: Path, uid: str) -> Owner | None:
+    """Become the owner of a run whose process is gone; None while somebody alive holds it. Raises LedgerError."""
+    path = folder / f"{uid}.lock"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(
+            f"`{path}` cannot be created: {error.strerror}",
+            "make the ledger's folder writable for this user; nothing was sent",
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return Owner(path, file)

@@ -1,0 +1,195 @@
+"""The tables of the ledger. A landed migration is never edited; a test proves that they all lead here.
+
+Money is INTEGER micro-units. Moments are TEXT, UTC, fixed width (`2026-11-22T16:47:00.123456Z`), so that they sort
+and an auditor can read them. JSON is TEXT with sorted keys.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+# The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
+HEAD = "0001"
+
+# SQLite has one integer type; elsewhere money and row numbers need 64 bits.
+WHOLE = BigInteger().with_variant(Integer, "sqlite")
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+STATES = ("reserved", "sent", "unknown", "settled", "released")
+LIVE_STATES = ("reserved", "sent", "unknown")
+
+WORKSPACES = Table(
+    "workspaces",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("currency", Text, nullable=False),  # fixed at the first run: amounts of two currencies never add up
+    Column("stopped_reason", Text),  # None: open. Set by a breach; a person clears it
+    Column("stopped_at", Text),
+)
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", WHOLE, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),  # also the name of the owner's lock
+    Column("workspace", Text, ForeignKey("workspaces.name"), nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("recipe_path", Text, nullable=False),
+    Column("recipe_digest", Text, nullable=False),
+    Column("git_commit", Text),  # None: not in a git repository
+    Column("git_dirty", Integer),  # 1: the recipe or omixa.toml differed from that commit
+    Column("slot", Text),  # None: started by hand
+    Column("cost_centre", Text),
+    Column("labels", Text, nullable=False),  # JSON object
+    Column("who", Text, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("outcome", Text),  # None while it runs
+    Index(
+        "ix_runs_open", "ended_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")
+    ),
+)
+
+TEXTS = Table(
+    "texts",
+    METADATA,
+    # Prompts stand apart from the attempts, so that they can be purged without touching the record of the money.
+    Column("digest", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    METADATA,
+    Column("id", WHOLE, primary_key=True),
+    Column("run_id", WHOLE, ForeignKey("runs.id"), nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("item_key", Text, nullable=False),
+    Column("live_key", Text),  # the item key while money is open on it: stands in for an idempotency key
+    Column("source_path", Text, nullable=False),
+    Column("source_digest", Text, nullable=False),
+    Column("source_bytes", WHOLE, nullable=False),
+    Column("prompt_name", Text, nullable=False),
+    Column("prompt_digest", Text, nullable=False),
+    Column("negative_digest", Text),
+    Column("preset_name", Text, nullable=False),
+    Column("options", Text, nullable=False),  # JSON object of what was sent, without prompts
+    Column("output_path", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reserved_micros", WHOLE, nullable=False),
+    Column("billed_micros", WHOLE),
+    Column("billed_text", Text),  # as received
+    Column("breach", Integer, nullable=False),  # 1: billed above the reservation
+    Column("code", Text),  # stable word for what came back
+    Column("message", Text),
+    Column("status", Integer),
+    Column("request_id", Text),
+    Column("headers", Text),  # JSON object, allow-list
+    Column("body_head", Text),
+    Column("result_digest", Text),  # None: no usable picture
+    Column("result_bytes", WHOLE),
+    Column("result_width", Integer),
+    Column("result_height", Integer),
+    Column("remark", Text),  # what looked odd about the picture, or why it could not be written
+    Column("day", Text, nullable=False),  # local day of the workspace, fixed at reservation
+    Column("reserved_at", Text, nullable=False),
+    Column("sent_at", Text),
+    Column("ended_at", Text),
+    CheckConstraint(f"state IN {STATES}", name="state"),
+    CheckConstraint("reserved_micros > 0", name="reserved"),
+    CheckConstraint("billed_micros IS NULL OR billed_micros >= 0", name="billed"),
+    CheckConstraint("(state = 'settled') = (billed_micros IS NOT NULL)", name="settled_is_billed"),
+    CheckConstraint(f"(state IN {LIVE_STATES}) = (live_key IS NOT NULL)", name="live_has_key"),
+    UniqueConstraint("workspace", "live_key"),
+    Index("ix_attempts_item", "workspace", "item_key", "state"),
+    Index("ix_attempts_place", "workspace", "recipe", "source_path"),
+    Index("ix_attempts_price", "workspace", "model", "state", "id"),
+    Index("ix_attempts_day", "workspace", "day"),
+    Index("ix_attempts_run", "run_id", "state"),
+)
+
+BUDGET_WINDOWS = Table(
+    "budget_windows",
+    METADATA,
+    Column("id", WHOLE, primary_key=True),
+    Column("scope", Text, nullable=False),  # workspace | recipe | run
+    Column("workspace", Text, nullable=False),
+    Column("name", Text, nullable=False),  # "" for the workspace, else the recipe's name or the run's uid
+    Column("period", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("ends_at", Text),  # None: never
+    Column("cap_micros", WHOLE, nullable=False),  # as last declared; each reservation brings its own
+    Column("open_micros", WHOLE, nullable=False),
+    Column("settled_micros", WHOLE, nullable=False),
+    CheckConstraint("scope IN ('workspace', 'recipe', 'run')", name="scope"),
+    CheckConstraint("open_micros >= 0", name="open"),
+    CheckConstraint("settled_micros >= 0", name="settled"),
+    UniqueConstraint("workspace", "scope", "name", "period", "label", "zone"),
+)
+
+ATTEMPT_WINDOWS = Table(
+    "attempt_windows",
+    METADATA,
+    Column("attempt_id", WHOLE, ForeignKey("attempts.id"), primary_key=True),
+    Column("window_id", WHOLE, ForeignKey("budget_windows.id"), primary_key=True),
+    Index("ix_attempt_windows_window", "window_id", "attempt_id"),
+    sqlite_with_rowid=False,
+)
+
+ENTRIES = Table(
+    "entries",
+    METADATA,
+    # Append-only: triggers (made by the first migration) refuse UPDATE and DELETE. A correction is a new entry.
+    Column("id", WHOLE, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("attempt_id", WHOLE, ForeignKey("attempts.id")),  # None: about the workspace
+    Column("kind", Text, nullable=False),  # reserve | sent | settle | release | unknown | breach | resume
+    Column("open_micros", WHOLE, nullable=False),  # change of what is open
+    Column("settled_micros", WHOLE, nullable=False),  # change of what is settled
+    Column("who", Text, nullable=False),
+    Column("note", Text),
+    Index("ix_entries_attempt", "attempt_id"),
+)
+
+PRICES = Table(
+    "prices",
+    METADATA,
+    Column("workspace", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("settled_count", WHOLE, nullable=False),
+    Column("highest_micros", WHOLE, nullable=False),  # the ceiling that the ledger has seen
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    # Which result was last written to an output path, so that a file that somebody retouched is left alone.
+    Column("output_path", Text, primary_key=True),
+    Column("item_key", Text, nullable=False),
+    Column("result_digest", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)

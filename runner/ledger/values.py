@@ -1,0 +1,127 @@
+"""What goes into the ledger and what it answers: values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from runner.windows import Period
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A cap as declared. `name` is the recipe's name, the run's uid, or empty for the workspace."""
+
+    scope: Literal["workspace", "recipe", "run"]
+    name: str
+    period: Period | Literal["run"]
+    cap_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One execution of a plan, as the ledger records it. None: not known, or not in a git repository."""
+
+    uid: str
+    workspace: str
+    currency: str
+    zone: str
+    recipe: str
+    recipe_path: str
+    recipe_digest: str
+    git_commit: str | None
+    git_dirty: bool | None
+    cost_centre: str | None
+    labels: Mapping[str, str]
+    who: str
+    program: str
+    slot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request asks for. `options` is what is sent, without prompts; money is never here."""
+
+    model: str
+    item_key: str
+    source_path: str
+    source_digest: str
+    source_bytes: int
+    prompt_name: str
+    prompt: str
+    prompt_digest: str
+    negative: str | None
+    negative_digest: str | None
+    preset_name: str
+    options: str
+    output_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Money is set aside; the request may be sent. `amount_micros` is at least the ceiling that was asked for."""
+
+    attempt_id: int
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A window has no room; nothing was written. `may_free`: requests in flight could still make room."""
+
+    scope: str
+    name: str
+    period: str
+    label: str
+    zone: str
+    ends_at: str | None
+    cap_micros: int
+    settled_micros: int
+    open_micros: int
+    asked_micros: int
+    may_free: bool
+
+    @property
+    def left_micros(self) -> int:
+        """The headroom: cap − settled − open. Negative after a cap was lowered or a bill broke it."""
+        return self.cap_micros - self.settled_micros - self.open_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The workspace is stopped until a person lets it go on; nothing was written."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyBought:
+    """This very item was paid for. `result_digest` is None when no usable picture came."""
+
+    attempt_id: int
+    result_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Another attempt at this very item has open money; `state` says whether it can still end by itself."""
+
+    attempt_id: int
+    state: str
+
+
+Reservation = Reserved | Refusal | Stopped | AlreadyBought | InFlight
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The picture that came: digest of its bytes, size in bytes and pixels; `remark` is what looked odd, or None.
+
+    `delivered`: it stands at the attempt's output path.
+    """
+
+    digest: str
+    size_bytes: int
+    width: int
+    height: int
+    remark: str | None
+    delivered: bool
