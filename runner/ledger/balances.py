@@ -4,7 +4,20 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 
-from sqlalchemy import Connection, TextClause, bindparam, func, insert, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    TextClause,
+    bindparam,
+    false,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from runner import windows
 from runner.ledger.database import moment
@@ -62,32 +75,56 @@ def _add_window(
     connection: Connection, names: Mapping[str, str], cap: int, window: windows.Window | None, ends_at: str | None
 ) -> int:
     """A new window. A cap declared in the middle of a month counts the whole month: earlier attempts join it."""
-    row = insert(BUDGET_WINDOWS).values(**names, cap_micros=cap, open_micros=0, settled_micros=0, ends_at=ends_at)
+    earlier = _inside(names["workspace"], names["scope"], names["name"], window)
+    open_micros, settled_micros = connection.execute(_sums(earlier)).one()
+    row = insert(BUDGET_WINDOWS).values(
+        **names, cap_micros=cap, open_micros=open_micros, settled_micros=settled_micros, ends_at=ends_at
+    )
     id_ = int(connection.execute(row.returning(BUDGET_WINDOWS.c.id)).scalar_one())
-    if names["scope"] == "run":
-        return id_
-    earlier = [ATTEMPTS.c.workspace == names["workspace"], ATTEMPTS.c.state != "released"]
-    if names["scope"] == "recipe":
-        earlier.append(ATTEMPTS.c.recipe == names["name"])
-    if window is not None and window.first_day is not None and window.last_day is not None:
-        earlier.append(ATTEMPTS.c.day.between(window.first_day.isoformat(), window.last_day.isoformat()))
-    connection.execute(
-        insert(ATTEMPT_WINDOWS).from_select(
-            ["attempt_id", "window_id"], select(ATTEMPTS.c.id, literal(id_)).where(*earlier)
-        )
-    )
-    open_micros, settled_micros = connection.execute(
-        select(
-            func.coalesce(func.sum(ATTEMPTS.c.reserved_micros).filter(ATTEMPTS.c.state.in_(LIVE_STATES)), 0),
-            func.coalesce(func.sum(ATTEMPTS.c.billed_micros), 0),
-        ).where(*earlier)
-    ).one()
-    connection.execute(
-        update(BUDGET_WINDOWS)
-        .where(BUDGET_WINDOWS.c.id == id_)
-        .values(open_micros=open_micros, settled_micros=settled_micros)
-    )
+    joined = select(ATTEMPTS.c.id, literal(id_)).where(*earlier)
+    connection.execute(insert(ATTEMPT_WINDOWS).from_select(["attempt_id", "window_id"], joined))
     return id_
+
+
+def _inside(workspace: str, scope: str, name: str, window: windows.Window | None) -> list[ColumnElement[bool]]:
+    """The attempts that count in a window: what was billed and what is still open."""
+    if scope == "run":
+        return [false()]  # a run's window is made before its first attempt
+    found = [ATTEMPTS.c.workspace == workspace, ATTEMPTS.c.state != "released"]
+    if scope == "recipe":
+        found.append(ATTEMPTS.c.recipe == name)
+    if window is not None and window.first_day is not None and window.last_day is not None:
+        found.append(ATTEMPTS.c.day.between(window.first_day.isoformat(), window.last_day.isoformat()))
+    return found
+
+
+def _sums(inside: list[ColumnElement[bool]]) -> Select[int, int]:
+    return select(
+        func.coalesce(func.sum(ATTEMPTS.c.reserved_micros).filter(ATTEMPTS.c.state.in_(LIVE_STATES)), 0),
+        func.coalesce(func.sum(ATTEMPTS.c.billed_micros), 0),
+    ).where(*inside)
+
+
+def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> tuple[int, int, str | None]:
+    """Open and settled micro-units of the window that holds a local day, and when it ends (None: never).
+
+    A window that no reservation has touched yet has no row: it is counted from the attempts.
+    """
+    window = None if cap.period == "run" else windows.window(cap.period, day, zone)
+    ends_at = window.ends_at if window else None
+    columns = BUDGET_WINDOWS.c
+    row = connection.execute(
+        select(columns.open_micros, columns.settled_micros).where(
+            columns.workspace == workspace,
+            columns.scope == cap.scope,
+            columns.name == cap.name,
+            columns.period == cap.period,
+            columns.label == (window.label if window else "run"),
+            columns.zone == zone,
+        )
+    ).first()
+    found = row or connection.execute(_sums(_inside(workspace, cap.scope, cap.name, window))).one()
+    return found[0], found[1], moment(ends_at) if ends_at else None
 
 
 def take(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> bool:
@@ -98,7 +135,7 @@ def take(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -
     return connection.execute(_take_statement(len(held)), values).rowcount == len(held)
 
 
-def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> Refusal:
+def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int, day: date) -> Refusal:
     """Which window refuses; one that stays shut whatever is in flight comes first."""
     found: list[Refusal] = []
     for id_, cap in held:
@@ -109,11 +146,7 @@ def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int
         moving = connection.execute(_MOVING, {"window": id_}).scalar_one()
         found.append(
             Refusal(
-                scope=cap.scope,
-                name=cap.name,
-                period=cap.period,
-                label=row.label,
-                zone=row.zone,
+                budget=cap.title(row.workspace, row.zone, day),
                 ends_at=row.ends_at,
                 cap_micros=cap.cap_micros,
                 settled_micros=row.settled_micros,

@@ -171,9 +171,7 @@ def _revision(database: Database) -> str | None:
         ).scalar_one()
         if not known:
             return None
-        revision: str | None = connection.execute(
-            text("SELECT version_num FROM alembic_version")
-        ).scalar_one_or_none()
+        revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         return revision
 
 

@@ -158,9 +158,7 @@ class Ledger:
                 if settled is not None:
                     return AlreadyBought(settled.id, settled.result_digest)
 
-            seen = connection.execute(
-                _HIGHEST, {"workspace": run.workspace, "model": asked.model}
-            ).scalar_one_or_none()
+            seen = connection.execute(_HIGHEST, {"workspace": run.workspace, "model": asked.model}).scalar_one_or_none()
             amount = max(amount_micros, seen or 0)
             now = self._moment(connection, at)
             day = windows.local_day(now, run.zone)
@@ -169,7 +167,7 @@ class Ledger:
                 taking = connection.begin_nested()
                 if not balances.take(connection, held, amount):
                     taking.rollback()
-                    return balances.refusal(connection, held, amount)
+                    return balances.refusal(connection, held, amount, day)
 
             attempt_id = _add_attempt(connection, run_id, run, asked, amount, day, now)
             if held:

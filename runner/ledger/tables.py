@@ -65,9 +65,7 @@ RUNS = Table(
     Column("started_at", Text, nullable=False),
     Column("ended_at", Text),
     Column("outcome", Text),  # None while it runs
-    Index(
-        "ix_runs_open", "ended_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")
-    ),
+    Index("ix_runs_open", "ended_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
 )
 
 TEXTS = Table(

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
-from runner.windows import Period
+from runner.windows import Period, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,13 @@ class Cap:
     name: str
     period: Period | Literal["run"]
     cap_micros: int
+
+    def title(self, workspace: str, zone: str, day: date) -> str:
+        """The budget in words: `month 2026-11 Europe/Berlin of workspace studio`."""
+        if self.period == "run":
+            return "this run"
+        owner = f"recipe {self.name}" if self.scope == "recipe" else f"workspace {workspace}"
+        return f"{window(self.period, day, zone)} of {owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +76,7 @@ class Reserved:
 class Refusal:
     """A window has no room; nothing was written. `may_free`: requests in flight could still make room."""
 
-    scope: str
-    name: str
-    period: str
-    label: str
-    zone: str
+    budget: str  # in words, as Cap.title gives it
     ends_at: str | None
     cap_micros: int
     settled_micros: int

@@ -1,0 +1,353 @@
+"""Reading the ledger: what a plan must know, budgets, attempts, and the rows that reports are made of."""
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, select
+
+from runner import windows
+from runner.ledger import balances
+from runner.ledger.database import Database
+from runner.ledger.tables import (
+    ATTEMPTS,
+    DELIVERIES,
+    ENTRIES,
+    LIVE_STATES,
+    PRICES,
+    RUNS,
+    TEXTS,
+    WORKSPACES,
+)
+from runner.ledger.values import Cap
+from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Price
+
+# Declined for what it is, not for when it was asked: asking again with the same input changes nothing (contract B).
+DECLINED_FOR_GOOD = ("moderated",)
+
+# How many of the newest bills the expected price is the median of.
+MEDIAN_OF = 1001
+
+# How many values one query names; SQLite allows 32 766.
+CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One attempt with the facts of its run. Micro-units; `day` is the workspace's local day at reservation.
+
+    `labels` is a mapping; moments are ledger texts (UTC). What is None was not known or has not happened.
+    """
+
+    attempt_id: int
+    run_uid: str
+    workspace: str
+    currency: str
+    recipe: str
+    recipe_path: str
+    git_commit: str | None
+    git_dirty: bool | None
+    slot: str | None
+    cost_centre: str | None
+    labels: Mapping[str, str]
+    who: str
+    model: str
+    preset: str
+    prompt: str
+    source_path: str
+    output_path: str
+    state: str
+    reserved_micros: int
+    billed_micros: int | None
+    code: str | None
+    day: str
+    reserved_at: str
+    ended_at: str | None
+
+    @property
+    def open_micros(self) -> int:
+        """What is set aside and neither billed nor given back."""
+        return self.reserved_micros if self.state in LIVE_STATES else 0
+
+
+def facts(
+    database: Database,
+    drafts: Sequence[Draft],
+    *,
+    workspace: str,
+    recipe: str,
+    model: str,
+    declared_micros: int | None,
+    zone: str,
+    caps: Sequence[Cap],
+    at: datetime,
+    is_kept: Callable[[str], bool],
+    is_same_file: Callable[[Path, str], bool],
+) -> Facts:
+    """What the ledger knows about these drafts, read in one consistent view."""
+    keys = list({draft.key: None for draft in drafts if draft.key is not None})
+    with database.read() as connection:
+        return Facts(
+            settled=_settled(connection, workspace, keys),
+            live=_live(connection, workspace, keys),
+            declined=_declined(connection, workspace, keys),
+            before=_before(connection, workspace, recipe, [draft.source_path for draft in drafts]),
+            delivered=_delivered(connection, [draft.output_path for draft in drafts]),
+            price=_price(connection, workspace, model, declared_micros),
+            windows=_headrooms(connection, workspace, zone, caps, at),
+            is_kept=is_kept,
+            is_same_file=is_same_file,
+        )
+
+
+def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
+    """The windows of these caps that hold the moment `at`."""
+    with database.read() as connection:
+        return _headrooms(connection, workspace, zone, caps, at)
+
+
+def price(database: Database, *, workspace: str, model: str, declared_micros: int | None) -> Price:
+    """What one request of a model costs in a workspace."""
+    with database.read() as connection:
+        return _price(connection, workspace, model, declared_micros)
+
+
+def stopped(database: Database, workspace: str) -> str | None:
+    """Why a workspace is stopped; None when it is not."""
+    with database.read() as connection:
+        query = select(WORKSPACES.c.stopped_reason).where(WORKSPACES.c.name == workspace)
+        reason: str | None = connection.execute(query).scalar_one_or_none()
+        return reason
+
+
+def open_runs(database: Database) -> list[tuple[int, str]]:
+    """Runs that have not ended: number and uid. Their processes may be gone."""
+    with database.read() as connection:
+        rows = connection.execute(select(RUNS.c.id, RUNS.c.uid).where(RUNS.c.ended_at.is_(None)))
+        return [(row.id, row.uid) for row in rows]
+
+
+def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
+    """The attempts of a run that are reserved or sent."""
+    with database.read() as connection:
+        query = select(ATTEMPTS).where(ATTEMPTS.c.run_id == run_id, ATTEMPTS.c.state.in_(("reserved", "sent")))
+        return list(connection.execute(query.order_by(ATTEMPTS.c.id)))
+
+
+def state(database: Database, attempt_id: int) -> str:
+    """The state of an attempt that exists."""
+    with database.read() as connection:
+        found: str = connection.execute(select(ATTEMPTS.c.state).where(ATTEMPTS.c.id == attempt_id)).scalar_one()
+        return found
+
+
+def rows(
+    database: Database,
+    *,
+    workspace: str | None = None,
+    first_day: str | None = None,
+    last_day: str | None = None,
+    states: Sequence[str] = (),
+) -> Iterator[UsageRow]:
+    """Attempts in the order they were reserved, streamed. Days are the workspace's own, both ends inside."""
+    query = _USAGE.where(*_wanted(workspace, first_day, last_day, states)).order_by(ATTEMPTS.c.id)
+    with database.read() as connection:
+        for row in connection.execution_options(yield_per=1000).execute(query):
+            yield UsageRow(**{**row._mapping, "labels": json.loads(row.labels), "git_dirty": _truth(row.git_dirty)})
+
+
+def attempt(database: Database, attempt_id: int) -> dict[str, Any] | None:
+    """Everything the ledger has on one attempt: its columns, its run, its prompts and its entries; None: not there."""
+    with database.read() as connection:
+        row = connection.execute(select(ATTEMPTS).where(ATTEMPTS.c.id == attempt_id)).mappings().first()
+        return None if row is None else _whole(connection, row)
+
+
+def attempts(
+    database: Database,
+    *,
+    workspace: str | None = None,
+    first_day: str | None = None,
+    last_day: str | None = None,
+    states: Sequence[str] = (),
+) -> Iterator[dict[str, Any]]:
+    """The same for every attempt, in the order they were reserved, streamed."""
+    query = select(ATTEMPTS).where(*_wanted(workspace, first_day, last_day, states)).order_by(ATTEMPTS.c.id)
+    with database.read() as connection:
+        for row in connection.execution_options(yield_per=1000).execute(query):
+            yield _whole(connection, row._mapping)
+
+
+_USAGE = (
+    select(
+        ATTEMPTS.c.id.label("attempt_id"),
+        RUNS.c.uid.label("run_uid"),
+        ATTEMPTS.c.workspace,
+        WORKSPACES.c.currency,
+        ATTEMPTS.c.recipe,
+        RUNS.c.recipe_path,
+        RUNS.c.git_commit,
+        RUNS.c.git_dirty,
+        RUNS.c.slot,
+        RUNS.c.cost_centre,
+        RUNS.c.labels,
+        RUNS.c.who,
+        ATTEMPTS.c.model,
+        ATTEMPTS.c.preset_name.label("preset"),
+        ATTEMPTS.c.prompt_name.label("prompt"),
+        ATTEMPTS.c.source_path,
+        ATTEMPTS.c.output_path,
+        ATTEMPTS.c.state,
+        ATTEMPTS.c.reserved_micros,
+        ATTEMPTS.c.billed_micros,
+        ATTEMPTS.c.code,
+        ATTEMPTS.c.day,
+        ATTEMPTS.c.reserved_at,
+        ATTEMPTS.c.ended_at,
+    )
+    .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
+    .join(WORKSPACES, WORKSPACES.c.name == ATTEMPTS.c.workspace)
+)
+
+
+def _truth(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _wanted(
+    workspace: str | None, first_day: str | None, last_day: str | None, states: Sequence[str]
+) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if workspace is not None:
+        found.append(ATTEMPTS.c.workspace == workspace)
+    if first_day is not None:
+        found.append(ATTEMPTS.c.day >= first_day)
+    if last_day is not None:
+        found.append(ATTEMPTS.c.day <= last_day)
+    if states:
+        found.append(ATTEMPTS.c.state.in_(states))
+    return found
+
+
+def _whole(connection: Connection, attempt: Mapping[Any, Any]) -> dict[str, Any]:
+    """The attempt with its run, prompts (None: purged) and entries; JSON columns as values."""
+    whole = dict(attempt)
+    run = connection.execute(select(RUNS).where(RUNS.c.id == whole["run_id"])).mappings().one()
+    entries = connection.execute(select(ENTRIES).where(ENTRIES.c.attempt_id == whole["id"]).order_by(ENTRIES.c.id))
+    whole["options"] = json.loads(whole["options"])
+    whole["headers"] = None if whole["headers"] is None else json.loads(whole["headers"])
+    whole["breach"] = bool(whole["breach"])
+    whole["prompt"] = _text(connection, whole["prompt_digest"])
+    whole["negative_prompt"] = _text(connection, whole["negative_digest"])
+    whole["run"] = {**run, "labels": json.loads(run["labels"]), "git_dirty": _truth(run["git_dirty"])}
+    whole["entries"] = [dict(row._mapping) for row in entries]
+    return whole
+
+
+def _text(connection: Connection, digest: str | None) -> str | None:
+    found: str | None = connection.execute(select(TEXTS.c.text).where(TEXTS.c.digest == digest)).scalar_one_or_none()
+    return found
+
+
+def _in_chunks(
+    connection: Connection, query: Select[Any], column: ColumnElement[Any], values: Sequence[str]
+) -> Iterator[Row[Any]]:
+    for start in range(0, len(values), CHUNK):
+        yield from connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+
+
+def _settled(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Paid]:
+    """By item key; of several purchases the newest that brought a picture."""
+    columns = ATTEMPTS.c
+    query = (
+        select(columns.item_key, columns.id, columns.ended_at, columns.result_digest, columns.result_bytes)
+        .where(columns.workspace == workspace, columns.state == "settled")
+        .order_by(columns.result_digest.is_not(None), columns.id)
+    )
+    return {
+        row.item_key: Paid(row.id, row.ended_at[:10], row.result_digest, row.result_bytes)
+        for row in _in_chunks(connection, query, columns.item_key, keys)
+    }
+
+
+def _live(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Live]:
+    columns = ATTEMPTS.c
+    query = select(columns.live_key, columns.id, columns.state).where(columns.workspace == workspace)
+    return {row.live_key: Live(row.id, row.state) for row in _in_chunks(connection, query, columns.live_key, keys)}
+
+
+def _declined(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Declined]:
+    columns = ATTEMPTS.c
+    query = (
+        select(columns.item_key, columns.id, columns.ended_at, columns.message)
+        .where(columns.workspace == workspace, columns.state == "released", columns.code.in_(DECLINED_FOR_GOOD))
+        .order_by(columns.id)
+    )
+    return {
+        row.item_key: Declined(row.id, row.ended_at[:10], row.message or "")
+        for row in _in_chunks(connection, query, columns.item_key, keys)
+    }
+
+
+def _before(
+    connection: Connection, workspace: str, recipe: str, source_paths: Sequence[str]
+) -> dict[tuple[str, str, str], Before]:
+    """The newest attempt at each place (source path, prompt name, preset name) of a recipe."""
+    columns = ATTEMPTS.c
+    query = (
+        select(
+            columns.source_path,
+            columns.prompt_name,
+            columns.preset_name,
+            columns.source_digest,
+            columns.prompt_digest,
+            columns.negative_digest,
+            columns.options,
+            columns.model,
+        )
+        .where(columns.workspace == workspace, columns.recipe == recipe)
+        .order_by(columns.id)
+    )
+    return {
+        (row.source_path, row.prompt_name, row.preset_name): Before(
+            row.source_digest, row.prompt_digest, row.negative_digest, json.loads(row.options), row.model
+        )
+        for row in _in_chunks(connection, query, columns.source_path, list(dict.fromkeys(source_paths)))
+    }
+
+
+def _delivered(connection: Connection, output_paths: Sequence[str]) -> dict[str, str]:
+    query = select(DELIVERIES.c.output_path, DELIVERIES.c.result_digest)
+    return {
+        row.output_path: row.result_digest
+        for row in _in_chunks(connection, query, DELIVERIES.c.output_path, output_paths)
+    }
+
+
+def _price(connection: Connection, workspace: str, model: str, declared_micros: int | None) -> Price:
+    highest = connection.execute(
+        select(PRICES.c.highest_micros).where(PRICES.c.workspace == workspace, PRICES.c.model == model)
+    ).scalar_one_or_none()
+    newest = connection.execute(
+        select(ATTEMPTS.c.billed_micros)
+        .where(ATTEMPTS.c.workspace == workspace, ATTEMPTS.c.model == model, ATTEMPTS.c.state == "settled")
+        .order_by(ATTEMPTS.c.id.desc())
+        .limit(MEDIAN_OF)
+    ).scalars()
+    billed = list(newest)
+    return Price(declared_micros, highest, statistics.median_low(billed) if billed else None)
+
+
+def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
+    day = windows.local_day(at, zone)
+    found = []
+    for cap in caps:
+        open_micros, settled_micros, ends_at = balances.balance(connection, workspace, zone, cap, day)
+        found.append(
+            Headroom(cap.title(workspace, zone, day), cap.scope, cap.cap_micros, settled_micros, open_micros, ends_at)
+        )
+    return found

@@ -1,0 +1,336 @@
+"""What would be bought, why, and what it would cost: Recipe + pictures + what the ledger has → Plan. Pure."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from runner.contracts.contract import Contract, OptionValue
+from runner.images import Picture, Unsuitable
+
+# buy: will be sent · restore: paid before, comes back without paying · skip: paid and there · hold: its money or its
+# file is in a state that a person must look at · unsuitable: the model would refuse it · later: beyond --limit
+Action = Literal["buy", "restore", "skip", "hold", "unsuitable", "later"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One source picture × one prompt × one preset, before the ledger was asked.
+
+    `key` is the item key, None when `fault` says why the picture or its prompt cannot be sent. `options` holds all
+    that is sent but prompts, and no seed unless one is declared. `source_path` and `output_path` are relative to the
+    project, posix. `output_size` is None when nothing stands at the output path.
+    """
+
+    source: Path
+    source_path: str
+    picture: Picture | None
+    fault: str | None
+    prompt_name: str
+    prompt: str
+    negative: str | None
+    preset_name: str
+    options: Mapping[str, OptionValue]
+    key: str | None
+    output: Path
+    output_path: str
+    output_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An item that was paid for: when (UTC date), and what came. `result_digest` None: no usable picture."""
+
+    attempt_id: int
+    date: str
+    result_digest: str | None
+    result_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An item whose money is open: `unknown` waits for a person, the other states for their process."""
+
+    attempt_id: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """An item that the provider declined for what it is; the same input would be declined again."""
+
+    attempt_id: int
+    date: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was last asked for at the same place (recipe, source path, prompt and preset name)."""
+
+    source_digest: str
+    prompt_digest: str
+    negative_digest: str | None
+    options: Mapping[str, OptionValue]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one request costs, in micro-units. `declared`: the operator's ceiling; the others: seen by the ledger.
+
+    None: not declared, or never seen.
+    """
+
+    declared_micros: int | None
+    highest_micros: int | None
+    median_micros: int | None
+
+    @property
+    def ceiling_micros(self) -> int | None:
+        """The most one request may cost; None when nobody knows."""
+        known = [micros for micros in (self.declared_micros, self.highest_micros) if micros is not None]
+        return max(known) if known else None
+
+    @property
+    def expected_micros(self) -> int | None:
+        """The median that the ledger has seen; before the first bill, the ceiling."""
+        return self.median_micros if self.median_micros is not None else self.ceiling_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """One budget window with what is already in it, micro-units. `name`: as in messages; `ends_at` None: never."""
+
+    name: str
+    scope: str
+    cap_micros: int
+    settled_micros: int
+    open_micros: int
+    ends_at: str | None
+
+    @property
+    def left_micros(self) -> int:
+        """The headroom: cap − settled − open."""
+        return self.cap_micros - self.settled_micros - self.open_micros
+
+    def fits(self, price: Price) -> int:
+        """How many requests fit one after another: each needs the ceiling free, and takes what is expected."""
+        ceiling, expected = price.ceiling_micros, price.expected_micros
+        if ceiling is None or expected is None or self.left_micros < ceiling:
+            return 0
+        return (self.left_micros - ceiling) // max(expected, 1) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the ledger and the kept results know about the drafts of one recipe."""
+
+    settled: Mapping[str, Paid]
+    live: Mapping[str, Live]
+    declined: Mapping[str, Declined]
+    before: Mapping[tuple[str, str, str], Before]
+    delivered: Mapping[str, str]
+    price: Price
+    windows: Sequence[Headroom]
+    is_kept: Callable[[str], bool]
+    is_same_file: Callable[[Path, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A draft with its decision. `after` names the item (output path) that this one shares its purchase with."""
+
+    draft: Draft
+    action: Action
+    reason: str
+    paid: Paid | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every item of one recipe with its decision, what it may cost, and each budget's headroom."""
+
+    recipe: str
+    workspace: str
+    model: str
+    currency: str
+    items: Sequence[Item]
+    price: Price
+    windows: Sequence[Headroom]
+
+    def of(self, action: Action) -> list[Item]:
+        """The items with that decision, in order."""
+        return [item for item in self.items if item.action == action]
+
+    @property
+    def buy_count(self) -> int:
+        """How many requests would be sent."""
+        return len(self.of("buy"))
+
+    @property
+    def expected_micros(self) -> int:
+        """What the purchases should cost. Raises TypeError when no price is known: check `price` first."""
+        assert self.price.expected_micros is not None
+        return self.buy_count * self.price.expected_micros
+
+    @property
+    def worst_micros(self) -> int:
+        """The most the purchases may cost."""
+        assert self.price.ceiling_micros is not None
+        return self.buy_count * self.price.ceiling_micros
+
+    @property
+    def fits(self) -> int:
+        """How many of the purchases fit into every budget."""
+        return min([self.buy_count, *(window.fits(self.price) for window in self.windows)])
+
+
+def item_key(
+    contract: Contract,
+    options: Mapping[str, OptionValue],
+    *,
+    prompt: str,
+    negative: str | None,
+    picture_digest: str,
+    flatten: str | None,
+) -> str:
+    """The digest of what is bought: model, normalised options, prompts and picture bytes.
+
+    Normalised: documented defaults filled in, a random seed left out, numbers without trailing zeros. `flatten` is the
+    colour that transparency is laid on before sending, None when it is kept.
+    """
+    normal = {field.name: field.default for field in contract.options if field.default is not None} | dict(options)
+    if normal.get("seed") == 0:
+        del normal["seed"]
+    parts = {name: plain(value) for name, value in normal.items()}
+    identity = [1, contract.model, parts, prompt, negative, picture_digest, flatten]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def plain(value: OptionValue) -> str:
+    """A value as text, one text for equal values: `0.30` and `0.3` are the same option."""
+    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+
+
+def digest(text: str) -> str:
+    """The digest under which a prompt is kept."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build(
+    drafts: Iterable[Draft],
+    facts: Facts,
+    *,
+    recipe: str,
+    workspace: str,
+    model: str,
+    currency: str,
+    reroll: bool = False,
+    limit: int | None = None,
+) -> Plan:
+    """Decide every draft. `reroll` buys again what was paid before; `limit` is the most that may be bought."""
+    items: list[Item] = []
+    first_of: dict[str, str] = {}
+    bought = 0
+    for draft in drafts:
+        item = _decide(draft, facts, reroll=reroll)
+        if item.action == "buy" and draft.key is not None:
+            if draft.key in first_of:
+                first = first_of[draft.key]
+                item = Item(draft, "restore", f"same content and options as `{first}`: bought once", after=first)
+            elif limit is not None and bought >= limit:
+                item = replace(item, action="later", reason=f"beyond --limit {limit}: {item.reason}")
+            else:
+                first_of[draft.key] = draft.output_path
+                bought += 1
+        items.append(item)
+    return Plan(recipe, workspace, model, currency, items, facts.price, facts.windows)
+
+
+def unsuitable(found: Picture | Unsuitable) -> str | None:
+    """Why a picture cannot be sent, or None."""
+    return found.reason if isinstance(found, Unsuitable) else None
+
+
+def _decide(draft: Draft, facts: Facts, *, reroll: bool) -> Item:
+    key = draft.key
+    if key is None:
+        return Item(draft, "unsuitable", draft.fault or "cannot be sent")
+    if key in facts.live:
+        return Item(draft, "hold", _held(facts.live[key]))
+    paid = facts.settled.get(key)
+    if paid is not None and not reroll:
+        return _decide_paid(draft, paid, facts)
+    if draft.output_size is not None and draft.output_path not in facts.delivered:
+        return Item(draft, "hold", _FOREIGN)
+    if paid is not None:
+        return Item(draft, "buy", f"bought again on purpose (--reroll); paid on {paid.date}", paid)
+    declined = facts.declined.get(key)
+    if declined is not None and not reroll:
+        return Item(
+            draft,
+            "hold",
+            f"declined on {declined.date} (attempt {declined.attempt_id}): {declined.message}; "
+            "the same input would be declined again",
+        )
+    return Item(draft, "buy", _why_new(draft, facts))
+
+
+_FOREIGN = "a file that omixa did not write stands at the output path: move it away, or change [output] name"
+
+
+def _held(live: Live) -> str:
+    if live.state == "unknown":
+        return f"attempt {live.attempt_id} may have been billed and is not sent again: omixa resolve {live.attempt_id}"
+    return f"attempt {live.attempt_id} is buying it now, in another run"
+
+
+def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
+    if paid.result_digest is None:
+        reason = f"paid on {paid.date} (attempt {paid.attempt_id}), but no usable picture came: --reroll buys it again"
+        return Item(draft, "hold", reason, paid)
+    if draft.output_size is not None:
+        delivered = facts.delivered.get(draft.output_path)
+        same_size = draft.output_size == paid.result_bytes
+        if delivered == paid.result_digest or (same_size and facts.is_same_file(draft.output, paid.result_digest)):
+            return Item(draft, "skip", f"already paid on {paid.date}", paid)
+        if delivered is None:
+            return Item(draft, "hold", _FOREIGN, paid)
+    if not facts.is_kept(paid.result_digest):
+        reason = f"paid on {paid.date} (attempt {paid.attempt_id}), but its kept result is gone: --reroll buys it again"
+        return Item(draft, "hold", reason, paid)
+    return Item(draft, "restore", f"already paid on {paid.date}", paid)
+
+
+def _why_new(draft: Draft, facts: Facts) -> str:
+    before = facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name))
+    if before is None:
+        return "new"
+    changes = []
+    if draft.picture is not None and before.source_digest != draft.picture.digest:
+        changes.append("picture changed")
+    if before.prompt_digest != digest(draft.prompt):
+        changes.append("prompt changed")
+    if before.negative_digest != (None if draft.negative is None else digest(draft.negative)):
+        changes.append("negative prompt changed")
+    changes += _changed_options(before.options, draft.options)
+    # The same request as before, without a settled purchase: the last attempt was not billed.
+    return ", ".join(changes) or "not bought yet: the last attempt was not billed"
+
+
+def _changed_options(before: Mapping[str, OptionValue], now: Mapping[str, OptionValue]) -> list[str]:
+    def shown(options: Mapping[str, OptionValue], name: str) -> str:
+        return plain(options[name]) if name in options else "unset"
+
+    # A seed that nobody declared is drawn anew for each request; it is no change.
+    names = {*before, *now} - ({"seed"} if "seed" not in now else set())
+    return [
+        f"option {name} changed ({shown(before, name)} → {shown(now, name)})"
+        for name in sorted(names)
+        if shown(before, name) != shown(now, name)
+    ]
