@@ -153,12 +153,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every item of one recipe with its decision, what it may cost, and each budget's headroom."""
+    """Every item of one recipe with its decision, what it may cost, and each budget's headroom.
+
+    `zone` is the workspace's time zone.
+    """
 
     recipe: str
     workspace: str
     model: str
     currency: str
+    zone: str
     items: Sequence[Item]
     price: Price
     windows: Sequence[Headroom]
@@ -230,12 +234,18 @@ def build(
     workspace: str,
     model: str,
     currency: str,
+    zone: str,
     reroll: bool = False,
     limit: int | None = None,
+    after: Sequence[Plan] = (),
 ) -> Plan:
-    """Decide every draft. `reroll` buys again what was paid before; `limit` is the most that may be bought."""
+    """Decide every draft. `reroll` buys again what was paid before; `limit` is the most that may be bought.
+
+    `after` are plans that will be run first: what they buy is not bought again, and is taken from the budgets.
+    """
     items: list[Item] = []
-    first_of: dict[str, str] = {}
+    earlier = [made for made in after if made.workspace == workspace]
+    first_of = {item.draft.key: item.draft.output_path for made in earlier for item in made.of("buy") if item.draft.key}
     bought = 0
     for draft in drafts:
         item = _decide(draft, facts, reroll=reroll)
@@ -249,7 +259,12 @@ def build(
                 first_of[draft.key] = draft.output_path
                 bought += 1
         items.append(item)
-    return Plan(recipe, workspace, model, currency, items, facts.price, facts.windows)
+    planned = sum(made.expected_micros for made in earlier if made.buy_count)
+    headrooms = [
+        replace(window, open_micros=window.open_micros + planned) if window.scope == "workspace" else window
+        for window in facts.windows
+    ]
+    return Plan(recipe, workspace, model, currency, zone, items, facts.price, headrooms)
 
 
 def unsuitable(found: Picture | Unsuitable) -> str | None:

@@ -40,6 +40,12 @@ def local_day(at: datetime, zone: str) -> date:
     return at.astimezone(ZoneInfo(zone)).date()
 
 
+def local_text(at: datetime, zone: str) -> str:
+    """A moment for a message, in a zone: `1 Dec 2026 00:00 Europe/Berlin`."""
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{local.day} {local:%b %Y %H:%M} {zone}"
+
+
 def window(period: Period, day: date, zone: str) -> Window:
     """The window of that period which holds a local day. Weeks are ISO weeks: Monday to Sunday."""
     match period:

@@ -147,6 +147,7 @@ def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int
         found.append(
             Refusal(
                 budget=cap.title(row.workspace, row.zone, day),
+                zone=row.zone,
                 ends_at=row.ends_at,
                 cap_micros=cap.cap_micros,
                 settled_micros=row.settled_micros,

@@ -4,17 +4,19 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from runner import windows
 from runner.ledger import balances
 from runner.ledger.database import Database
 from runner.ledger.tables import (
+    ATTEMPT_WINDOWS,
     ATTEMPTS,
+    BUDGET_WINDOWS,
     DELIVERIES,
     ENTRIES,
     LIVE_STATES,
@@ -23,7 +25,7 @@ from runner.ledger.tables import (
     TEXTS,
     WORKSPACES,
 )
-from runner.ledger.values import Cap
+from runner.ledger.values import Cap, RunFacts
 from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Price
 
 # Declined for what it is, not for when it was asked: asking again with the same input changes nothing (contract B).
@@ -110,6 +112,51 @@ def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[C
         return _headrooms(connection, workspace, zone, caps, at)
 
 
+def budgets(
+    database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime
+) -> list[tuple[Headroom, int]]:
+    """The same, each with how much of its open money is unknown: in micro-units, read in one consistent view."""
+    day = windows.local_day(at, zone)
+    with database.read() as connection:
+        found = _headrooms(connection, workspace, zone, caps, at)
+        return [(room, _unknown(connection, workspace, zone, cap, day)) for room, cap in zip(found, caps, strict=True)]
+
+
+def windows_of(database: Database, attempt_id: int) -> list[Headroom]:
+    """The windows that an attempt was reserved in, as they stand now; caps as last declared when money was reserved.
+
+    Without the run's own budget, which ends with the run.
+    """
+    query = (
+        select(BUDGET_WINDOWS, ATTEMPTS.c.day)
+        .join(ATTEMPT_WINDOWS, ATTEMPT_WINDOWS.c.window_id == BUDGET_WINDOWS.c.id)
+        .join(ATTEMPTS, ATTEMPTS.c.id == ATTEMPT_WINDOWS.c.attempt_id)
+        .where(ATTEMPTS.c.id == attempt_id, BUDGET_WINDOWS.c.scope != "run")
+        .order_by(BUDGET_WINDOWS.c.id)
+    )
+    with database.read() as connection:
+        return [
+            Headroom(
+                Cap(row.scope, row.name, row.period, row.cap_micros).title(
+                    row.workspace, row.zone, date.fromisoformat(row.day)
+                ),
+                row.scope,
+                row.cap_micros,
+                row.settled_micros,
+                row.open_micros,
+                row.ends_at,
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def workspaces(database: Database) -> dict[str, str]:
+    """Every workspace that the ledger knows, with its currency."""
+    with database.read() as connection:
+        rows = connection.execute(select(WORKSPACES.c.name, WORKSPACES.c.currency).order_by(WORKSPACES.c.name))
+        return {row.name: row.currency for row in rows}
+
+
 def price(database: Database, *, workspace: str, model: str, declared_micros: int | None) -> Price:
     """What one request of a model costs in a workspace."""
     with database.read() as connection:
@@ -138,11 +185,35 @@ def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
         return list(connection.execute(query.order_by(ATTEMPTS.c.id)))
 
 
-def state(database: Database, attempt_id: int) -> str:
-    """The state of an attempt that exists."""
+def run_facts(database: Database, run_id: int) -> RunFacts:
+    """A run as it was recorded. Its zone is not recorded: nothing is reserved with these facts."""
     with database.read() as connection:
-        found: str = connection.execute(select(ATTEMPTS.c.state).where(ATTEMPTS.c.id == attempt_id)).scalar_one()
-        return found
+        run = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one()
+        currency = connection.execute(
+            select(WORKSPACES.c.currency).where(WORKSPACES.c.name == run.workspace)
+        ).scalar_one()
+    return RunFacts(
+        uid=run.uid,
+        workspace=run.workspace,
+        currency=currency,
+        zone="UTC",
+        recipe=run.recipe,
+        recipe_path=run.recipe_path,
+        recipe_digest=run.recipe_digest,
+        git_commit=run.git_commit,
+        git_dirty=_truth(run.git_dirty),
+        cost_centre=run.cost_centre,
+        labels=json.loads(run.labels),
+        who=run.who,
+        program=run.program,
+        slot=run.slot,
+    )
+
+
+def paid(database: Database, workspace: str, key: str) -> Paid | None:
+    """The purchase of one item; None when it was not bought."""
+    with database.read() as connection:
+        return _settled(connection, workspace, [key]).get(key)
 
 
 def rows(
@@ -351,3 +422,18 @@ def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence
             Headroom(cap.title(workspace, zone, day), cap.scope, cap.cap_micros, settled_micros, open_micros, ends_at)
         )
     return found
+
+
+def _unknown(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> int:
+    """How much of the open money of a window is unknown. A run's window has not begun: nothing."""
+    if cap.period == "run":
+        return 0
+    window = windows.window(cap.period, day, zone)
+    first, last = (None if edge is None else edge.isoformat() for edge in (window.first_day, window.last_day))
+    where = _wanted(workspace, first, last, ("unknown",))
+    if cap.scope == "recipe":
+        where.append(ATTEMPTS.c.recipe == cap.name)
+    total: int = connection.execute(
+        select(func.coalesce(func.sum(ATTEMPTS.c.reserved_micros), 0)).where(*where)
+    ).scalar_one()
+    return total

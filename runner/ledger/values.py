@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
-from runner.windows import Period, window
+from runner.windows import Period, local_text, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Refusal:
     """A window has no room; nothing was written. `may_free`: requests in flight could still make room."""
 
     budget: str  # in words, as Cap.title gives it
+    zone: str
     ends_at: str | None
     cap_micros: int
     settled_micros: int
@@ -88,6 +89,11 @@ class Refusal:
     def left_micros(self) -> int:
         """The headroom: cap − settled − open. Negative after a cap was lowered or a bill broke it."""
         return self.cap_micros - self.settled_micros - self.open_micros
+
+    @property
+    def ends_local(self) -> str | None:
+        """When the window ends, in its zone: `1 Dec 2026 00:00 Europe/Berlin`; None: never."""
+        return None if self.ends_at is None else local_text(datetime.fromisoformat(self.ends_at), self.zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` proves the promises.
+# A fresh machine needs python3 (3.11 or newer), pip and make; everything else comes from the package registry.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+# `python3 -m venv` is missing on a Debian without python3-venv; then virtualenv does the same.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"omixa needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); \
+	  $(PYTHON) -m pip install --quiet --user virtualenv 2>/dev/null || $(PYTHON) -m pip install --quiet --user --break-system-packages virtualenv; \
+	  $(PYTHON) -m virtualenv --quiet $(VENV); }
+
+$(VENV)/.run: $(BIN)/python pyproject.toml
+	@echo "installing omixa into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what the tests need into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/omixa plan restore-scans
+	@echo
+	@$(BIN)/omixa run restore-scans
+	@echo
+	@$(BIN)/omixa budget
+	@echo
+	@$(BIN)/omixa report --by recipe,day
+
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/omixa check
+
+clean:
+	rm -rf $(VENV) out .omixa

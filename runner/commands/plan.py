@@ -1,0 +1,174 @@
+"""`omixa plan`: every item with its decision and why, what it may cost, and each budget's headroom."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.plan import Plan
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes (default: all)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--reroll", action="store_true", help="plan to buy again what was paid before")
+    parser.add_argument("--limit", type=int, metavar="N", help="plan to buy at most N pictures a recipe")
+    parser.add_argument(
+        "--detailed-exitcode",
+        action="store_true",
+        help="0: nothing to buy, 10: something would be bought, 3: not all of it fits the budgets",
+    )
+
+
+def run(
+    *,
+    project: str | None,
+    recipes: list[str],
+    json: bool,
+    reroll: bool,
+    limit: int | None,
+    detailed_exitcode: bool,
+    **_: object,
+) -> int:
+    """Show the plans; opens no socket, needs no key, writes nothing."""
+    from runner import jobs
+    from runner.errors import ExitCode, UsageError
+    from runner.ledger.database import open_database
+    from runner.project import find_root, load
+    from runner.settings import ledger_path
+
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
+    settings, found = load(find_root(project), recipes)
+    database = open_database(ledger_path(settings), create=False)
+    wishes = jobs.Wishes(again=reroll, limit=limit)
+    plans: list[Plan] = []
+    for recipe in found:
+        made = jobs.make_plan(
+            recipe, settings, database, jobs.results(settings), at=jobs.clock(), wishes=wishes, after=plans
+        )
+        plans.append(made)
+    if json:
+        from json import dumps
+
+        print(dumps({"schema": "omixa.plan/1", "plans": [as_json(made) for made in plans]}, indent=2))
+    else:
+        print("\n\n".join([as_text(made) for made in plans] + ([_sum(plans)] if len(plans) > 1 else [])))
+    if not detailed_exitcode or not any(made.buy_count for made in plans):
+        return int(ExitCode.OK)
+    return int(ExitCode.CHANGES if all(made.fits == made.buy_count for made in plans) else ExitCode.BUDGET)
+
+
+def as_text(made: "Plan") -> str:
+    """The whole plan for a person."""
+    from runner.terminal import clean, table
+
+    lines = [f"{made.recipe} · workspace {made.workspace} · {made.model}", ""]
+    rows = [
+        [item.action, clean(item.draft.source_path), clean(item.draft.output_path), clean(item.reason)]
+        for item in made.items
+    ]
+    lines.append(table(["", "source", "output", "why"], rows, right=set()) if rows else "no pictures found")
+    return "\n".join([*lines, "", totals(made)])
+
+
+def totals(made: "Plan") -> str:
+    """Counts, costs and budgets of a plan."""
+    from runner.money import show
+    from runner.terminal import table
+
+    counts = {}
+    for item in made.items:
+        counts[item.action] = counts.get(item.action, 0) + 1
+    said = [f"{count} {action}" for action, count in counts.items()]
+    lines = [f"{len(made.items)} pictures: {', '.join(said) or 'none'}"]
+    price = made.price
+    if made.buy_count and price.expected_micros is not None and price.ceiling_micros is not None:
+        source = "median of what was billed" if price.median_micros is not None else "no bill seen yet: the ceiling"
+        count, unit = made.buy_count, made.currency
+        expected, ceiling = show(price.expected_micros, unit), show(price.ceiling_micros, unit)
+        lines.append(f"expected cost  {show(made.expected_micros, unit)}  ({count} × {expected}, {source})")
+        lines.append(f"worst cost     {show(made.worst_micros, unit)}  ({count} × {ceiling}, the most one may cost)")
+    lines.append("")
+    lines.append(table(_HEADER, [_budget(made, window) for window in made.windows], right={1, 2, 3, 4, 5, 6}))
+    if made.buy_count:
+        lines.append(f"\n{made.fits} of {made.buy_count} fit into every budget")
+    return "\n".join(lines)
+
+
+_HEADER = ["budget", "cap", "settled", "open", "this run", "left", "fits", "ends"]
+
+
+def _budget(made: "Plan", window: Any) -> list[str]:
+    from datetime import datetime
+
+    from runner.money import show
+    from runner.windows import local_text
+
+    this_run = made.expected_micros if made.buy_count else 0
+    amounts = (window.cap_micros, window.settled_micros, window.open_micros, this_run, window.left_micros - this_run)
+    ends = local_text(datetime.fromisoformat(window.ends_at), made.zone) if window.ends_at else "never"
+    return [window.name, *(show(micros, made.currency) for micros in amounts), str(window.fits(made.price)), ends]
+
+
+def _sum(plans: "list[Plan]") -> str:
+    from runner.money import show
+
+    totals: dict[str, int] = {}
+    for made in plans:
+        if made.buy_count:
+            totals[made.currency] = totals.get(made.currency, 0) + made.expected_micros
+    costs = " + ".join(show(micros, currency) for currency, micros in totals.items()) or "nothing to pay"
+    return f"all {len(plans)} recipes: {sum(made.buy_count for made in plans)} to buy, expected {costs}"
+
+
+def as_json(made: "Plan") -> dict[str, Any]:
+    """The whole plan for a program; money as text with six decimals, None where nobody knows."""
+    from runner.money import exact
+
+    def money(micros: int | None) -> str | None:
+        return None if micros is None else exact(micros)
+
+    price = made.price
+    priced = bool(made.buy_count)
+    return {
+        "recipe": made.recipe,
+        "workspace": made.workspace,
+        "model": made.model,
+        "currency": made.currency,
+        "price": {
+            "declared": money(price.declared_micros),
+            "highest_seen": money(price.highest_micros),
+            "median_seen": money(price.median_micros),
+            "ceiling": money(price.ceiling_micros),
+            "expected": money(price.expected_micros),
+        },
+        "buy": made.buy_count,
+        "fits": made.fits,
+        "expected_cost": exact(made.expected_micros) if priced else exact(0),
+        "worst_cost": exact(made.worst_micros) if priced else exact(0),
+        "budgets": [
+            {
+                "budget": window.name,
+                "cap": exact(window.cap_micros),
+                "settled": exact(window.settled_micros),
+                "open": exact(window.open_micros),
+                "left": exact(window.left_micros),
+                "fits": window.fits(price),
+                "ends_at": window.ends_at,
+            }
+            for window in made.windows
+        ],
+        "items": [
+            {
+                "action": item.action,
+                "reason": item.reason,
+                "source": item.draft.source_path,
+                "output": item.draft.output_path,
+                "prompt": item.draft.prompt_name,
+                "preset": item.draft.preset_name,
+                "item_key": item.draft.key,
+            }
+            for item in made.items
+        ],
+    }

@@ -1,0 +1,629 @@
+"""From a plan to pictures: `perform` takes one item over reserve → send → write → settle, `execute` takes many.
+
+`recover` finishes what a process that died has left. All three end an attempt through `_book`, and nothing else does.
+"""
+
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from runner import images
+from runner.contracts.contract import Contract, OptionValue
+from runner.errors import DiskError
+from runner.ledger import owners, usage
+from runner.ledger.ledger import Ledger
+from runner.ledger.values import (
+    AlreadyBought,
+    Asked,
+    Cap,
+    InFlight,
+    Refusal,
+    Reservation,
+    Reserved,
+    Result,
+    RunFacts,
+    Stopped,
+)
+from runner.money import show
+from runner.plan import Draft, Item, digest, plain
+from runner.providers.provider import Billed, Declined, Evidence, Order, Outcome, Provider, Unknown
+
+# How often one item may be sent in a run when each time it is certain that nothing was billed (contract B).
+TRIES_MAX = 4
+
+# Free space that must be there before a request leaves, so that its answer can be kept.
+FREE_BYTES_PER_REQUEST = 24 * 1024 * 1024
+
+# How long to wait before asking the ledger again for money that other processes hold, and to look for dead ones.
+ASK_AGAIN_S = (0.02, 0.5)
+LOOK_FOR_DEAD_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run works with. `root`: the project's folder; `home`: beside the ledger, holds spool, results, owners."""
+
+    ledger: Ledger
+    provider: Provider
+    results: images.Results
+    root: Path
+    home: Path
+    now: Callable[[], datetime]
+
+    @property
+    def spool(self) -> Path:
+        """Where raw answers wait until they are booked."""
+        return self.home / "spool"
+
+    @property
+    def raw(self) -> Path:
+        """Where raw answers stay that a person may have to look at."""
+        return self.home / "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """How the items of one run are bought. `ceiling_micros`: the most one request may cost."""
+
+    run_id: int
+    run: RunFacts
+    contract: Contract
+    caps: Sequence[Cap]
+    ceiling_micros: int
+    output_format: str
+    flatten: str | None
+    work: Path
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How one item ended. `stop` is why no further item can be bought, None when the run goes on.
+
+    `held_micros`: set aside and not resolved. `attempt_id` is None when nothing was reserved.
+    """
+
+    item: Item
+    kind: Literal["bought", "restored", "declined", "unknown", "refused", "unsuitable", "unfinished"]
+    message: str | None = None
+    attempt_id: int | None = None
+    billed_micros: int = 0
+    held_micros: int = 0
+    remark: str | None = None
+    unwritten: bool = False
+    stop: "Stop | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run cannot go on: which kind of trouble, and in words."""
+
+    kind: Literal["budget", "provider", "ledger", "disk", "breach", "interrupted"]
+    message: str
+    hint: str | None = None
+
+
+class Control:
+    """The run's brakes, safe to use from any thread: finish what is in flight, or stop now."""
+
+    def __init__(self) -> None:
+        self._finish = threading.Event()
+        self._changed = threading.Condition()
+        self._pause_until = 0.0
+        # Only one thread of a run at a time waits for money; the others queue behind it instead of asking too.
+        self.turn = threading.Lock()
+
+    @property
+    def finishing(self) -> bool:
+        """True when nothing new may be started."""
+        return self._finish.is_set()
+
+    def finish(self) -> None:
+        """Start nothing new; what is in flight goes on."""
+        self._finish.set()
+        self.changed()
+
+    def changed(self) -> None:
+        """Something ended: whoever waits for money may ask again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something changes, at most so long."""
+        with self._changed:
+            if not self._finish.is_set():
+                self._changed.wait(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Nobody sends for so long: the provider asked for it."""
+        self._pause_until = max(self._pause_until, time.monotonic() + seconds)
+
+    def pass_pause(self) -> None:
+        """Wait until sending is allowed again, or the run finishes."""
+        while not self.finishing and (left := self._pause_until - time.monotonic()) > 0:
+            self._finish.wait(left)
+
+
+# ---- one item
+
+
+def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> Done:
+    """Take one item over reserve → send → write → settle. Raises LedgerError when the ledger cannot be written."""
+    if item.action == "restore":
+        return _restore(item, item.paid.result_digest if item.paid else None, means)
+    draft = item.draft
+    assert draft.picture is not None
+    prepared = images.prepare(
+        draft.picture,
+        output_format=purchase.output_format,
+        flatten=purchase.flatten,
+        limits=purchase.contract.pictures,
+        folder=purchase.work,
+    )
+    if isinstance(prepared, images.Unsuitable):
+        return Done(item, "unsuitable", prepared.reason)
+    options = _drawn(draft, purchase.contract)
+    order = Order(purchase.contract.model, options, prepared.path, prepared.media_type)
+    asked = _asked(draft, purchase.contract, options)
+    try:
+        for tries_left in reversed(range(TRIES_MAX)):
+            control.pass_pause()
+            no_space = _no_space(means, draft)
+            if no_space is not None:
+                return Done(item, "unfinished", no_space.message, stop=no_space)
+            reservation = _reserve(asked, purchase, means, control)
+            if not isinstance(reservation, Reserved):
+                return _not_reserved(item, reservation, purchase, means)
+            spool = means.spool / f"{reservation.attempt_id}.answer"
+            try:
+                outcome = means.provider.send(order, spool=spool, on_sending=_recorder(reservation, purchase, means))
+                done = _book(item, reservation, outcome, spool, purchase.run, means)
+            finally:
+                control.changed()
+            if not isinstance(outcome, Declined) or outcome.retry_after_s is None:
+                return done
+            # Not billed, and the provider says when to come back: the one case that is sent again by itself.
+            if tries_left == 0:
+                return _gave_up(done, outcome)
+            control.pause(outcome.retry_after_s * 2 ** (TRIES_MAX - 1 - tries_left))
+            if control.finishing:
+                return done
+        raise AssertionError("the last try returns")
+    finally:
+        prepared.path.unlink(missing_ok=True)
+
+
+def _drawn(draft: Draft, contract: Contract) -> dict[str, OptionValue]:
+    """What is sent, in the order of the contract; without a declared seed we draw our own, so that a paid picture can
+    be asked for again (contract U8)."""
+    given: dict[str, OptionValue] = {**draft.options, "prompt": draft.prompt}
+    if draft.negative is not None:
+        given["negative_prompt"] = draft.negative
+    seed = contract.field("seed")
+    if seed is not None and seed.maximum is not None and not given.get("seed"):
+        given["seed"] = 1 + secrets.randbelow(int(seed.maximum))
+    return {field.name: given[field.name] for field in contract.options if field.name in given}
+
+
+def _asked(draft: Draft, contract: Contract, options: dict[str, OptionValue]) -> Asked:
+    assert draft.picture is not None
+    assert draft.key is not None
+    sent = {name: plain(value) for name, value in options.items() if name not in ("prompt", "negative_prompt")}
+    return Asked(
+        model=contract.model,
+        item_key=draft.key,
+        source_path=draft.source_path,
+        source_digest=draft.picture.digest,
+        source_bytes=draft.picture.size_bytes,
+        prompt_name=draft.prompt_name,
+        prompt=draft.prompt,
+        prompt_digest=digest(draft.prompt),
+        negative=draft.negative,
+        negative_digest=None if draft.negative is None else digest(draft.negative),
+        preset_name=draft.preset_name,
+        options=json.dumps(sent, sort_keys=True),
+        output_path=draft.output_path,
+    )
+
+
+def _no_space(means: Means, draft: Draft) -> Stop | None:
+    for folder in (means.spool, draft.output.parent):
+        free = images.free_bytes(folder)
+        if free < FREE_BYTES_PER_REQUEST:
+            return Stop(
+                "disk",
+                f"`{folder}` has {free // 1024} KiB free, at least {FREE_BYTES_PER_REQUEST // 1024} KiB are needed "
+                "before a paid request leaves; nothing was sent",
+                "free some space and run again",
+            )
+    return None
+
+
+def _reserve(asked: Asked, purchase: Purchase, means: Means, control: Control) -> Reservation:
+    """Reserve; while money or this very item is in flight, here or in another process, wait and ask again.
+
+    So a cap is filled exactly, whatever the number of processes.
+    """
+
+    def ask() -> Reservation:
+        return means.ledger.reserve(
+            purchase.run_id,
+            purchase.run,
+            asked,
+            amount_micros=purchase.ceiling_micros,
+            caps=purchase.caps,
+            at=means.now(),
+            again=purchase.again,
+        )
+
+    reservation = ask()
+    if not _moves(reservation):
+        return reservation
+    with control.turn:
+        pause, looked = ASK_AGAIN_S[0], time.monotonic()
+        while _moves(reservation) and not control.finishing:
+            control.wait(pause)
+            pause = min(pause * 2, ASK_AGAIN_S[1])
+            if time.monotonic() - looked > LOOK_FOR_DEAD_S:
+                # A process that was killed holds its money until somebody finishes its attempts.
+                recover(means)
+                looked = time.monotonic()
+            reservation = ask()
+        return reservation
+
+
+def _moves(reservation: Reservation) -> bool:
+    """Whether waiting can change the answer."""
+    match reservation:
+        case Refusal(may_free=True):
+            return True
+        case InFlight(state=state):
+            return state != "unknown"
+        case _:
+            return False
+
+
+def _not_reserved(item: Item, reservation: Reservation, purchase: Purchase, means: Means) -> Done:
+    match reservation:
+        case AlreadyBought(result_digest=result_digest):
+            return _restore(item, result_digest, means)
+        case InFlight(attempt_id=attempt_id):
+            return Done(item, "unfinished", f"attempt {attempt_id} is not resolved: omixa resolve {attempt_id}")
+        case Stopped(reason=reason):
+            message = f"workspace {purchase.run.workspace} is stopped: {reason}"
+            hint = f"omixa resume --workspace {purchase.run.workspace} --note …"
+            return Done(item, "refused", message, stop=Stop("breach", message, hint))
+        case Refusal():
+            message = refusal_text(reservation, purchase.run.currency)
+            return Done(item, "refused", message, stop=Stop("budget", message))
+        case Reserved():
+            raise AssertionError("a reservation is sent")
+
+
+def refusal_text(refusal: Refusal, currency: str) -> str:
+    """Which budget refuses, what it has left until when, and what was asked for."""
+    until = f" until {refusal.ends_local}" if refusal.ends_local else ""
+    return (
+        f"budget {refusal.budget} has {show(max(refusal.left_micros, 0), currency)} left{until}; "
+        f"this request may cost {show(refusal.asked_micros, currency)}"
+    )
+
+
+def _recorder(reservation: Reserved, purchase: Purchase, means: Means) -> Callable[[], None]:
+    def record() -> None:
+        means.ledger.sent(reservation.attempt_id, who=purchase.run.who, at=means.now())
+
+    return record
+
+
+def _gave_up(done: Done, outcome: Declined) -> Done:
+    message = f"{outcome.message}; given up after {TRIES_MAX} tries, nothing was billed"
+    stop = Stop("provider", message, "run again when the endpoint can be reached; what is left is bought then")
+    return Done(done.item, "declined", message, done.attempt_id, stop=stop)
+
+
+# ---- how an attempt ends
+
+
+def _book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFacts, means: Means) -> Done:
+    """End an attempt in the ledger by what came back. The picture is on disk before the booking."""
+    ledger, attempt_id = means.ledger, held.attempt_id
+    match outcome:
+        case Declined(evidence, code, message, _, stops_run):
+            ledger.release(attempt_id, code=code, message=message, evidence=evidence, who=run.who, at=means.now())
+            _drop(spool)
+            stop = Stop("provider", message) if stops_run else None
+            return Done(item, "declined", message, attempt_id, stop=stop)
+        case Unknown(evidence, code, message):
+            ledger.unknown(
+                attempt_id,
+                code=code,
+                message=message,
+                evidence=evidence,
+                result=None,
+                who=run.who,
+                at=means.now(),
+            )
+            _keep_raw(spool, means)
+            told = f"{message}; it may have been billed and is not sent again: omixa resolve {attempt_id}"
+            return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros)
+        case Billed():
+            return _book_billed(item, held, outcome, spool, run, means)
+
+
+def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: RunFacts, means: Means) -> Done:
+    result, trouble = _write(item.draft, billed, means)
+    attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered
+    if billed.amount_micros is None:
+        message = "it was bought, but the answer does not say for how much; the whole reservation stays held"
+        means.ledger.unknown(
+            attempt_id,
+            code="amount-unreadable",
+            message=message,
+            evidence=billed.evidence,
+            result=result,
+            who=run.who,
+            at=means.now(),
+        )
+        _keep_raw(spool, means)
+        told = f"{message}: omixa resolve {attempt_id}"
+        return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, unwritten=unwritten)
+    breach = means.ledger.settle(
+        attempt_id,
+        billed_micros=billed.amount_micros,
+        billed_text=billed.amount_text,
+        code="billed" if result else "billed-unusable",
+        message=trouble,
+        evidence=billed.evidence,
+        result=result,
+        who=run.who,
+        at=means.now(),
+    )
+    stop = None
+    if breach:
+        stop = Stop(
+            "breach",
+            f"attempt {attempt_id} was billed {show(billed.amount_micros, run.currency)}, above its reservation of "
+            f"{show(held.amount_micros, run.currency)}; workspace {run.workspace} is stopped",
+            f"look at it with `omixa audit show {attempt_id}`, then: omixa resume --workspace {run.workspace} --note …",
+        )
+    if result is None:
+        _keep_raw(spool, means)
+    elif result.delivered:
+        _drop(spool)
+    # An unwritten result stays in the spool too: nothing that was paid for is thrown away.
+    return Done(
+        item,
+        "bought",
+        trouble,
+        attempt_id,
+        billed_micros=billed.amount_micros,
+        remark=result.remark if result else "no usable picture",
+        unwritten=unwritten,
+        stop=stop,
+    )
+
+
+def _write(draft: Draft, billed: Billed, means: Means) -> tuple[Result | None, str | None]:
+    """Keep the picture and write it out; the trouble in words, if any. Never raises: the bill is a fact."""
+    if billed.result is None:
+        return None, billed.fault or "no picture came"
+    facts = images.result_facts(billed.result)
+    if isinstance(facts, str):
+        return None, facts
+    trouble: str | None = None
+    file = billed.result
+    try:
+        result_digest = means.results.keep(billed.result)
+        file = means.results.path(result_digest) or billed.result
+    except DiskError as error:
+        trouble = error.message
+        result_digest = hashlib.sha256(billed.result.read_bytes()).hexdigest()
+    remark = images.looks_wrong(draft.source, file) if draft.source.is_file() else None
+    delivered = False
+    try:
+        images.write_atomically(file, draft.output)
+        delivered = True
+    except DiskError as error:
+        trouble = f"{error.message}; the paid picture is kept and comes back with the next run, without paying"
+    return Result(result_digest, facts.size_bytes, facts.width, facts.height, remark, delivered), trouble
+
+
+def _restore(item: Item, result_digest: str | None, means: Means) -> Done:
+    """Bring a paid picture back to its output path, without paying."""
+    if result_digest is None:
+        return Done(item, "unfinished", "it was paid for, but no usable picture came: --reroll buys it again")
+    kept = means.results.path(result_digest)
+    if kept is None:
+        return Done(item, "unfinished", "it was paid for, but its kept result is gone: --reroll buys it again")
+    try:
+        images.write_atomically(kept, item.draft.output)
+    except DiskError as error:
+        return Done(item, "restored", error.message, unwritten=True)
+    assert item.draft.key is not None
+    means.ledger.deliver(item.draft.output_path, item.draft.key, result_digest, at=means.now())
+    return Done(item, "restored")
+
+
+def _drop(spool: Path) -> None:
+    for file in spool.parent.glob(f"{spool.name}*"):
+        file.unlink(missing_ok=True)
+
+
+def _keep_raw(spool: Path, means: Means) -> None:
+    """Move a raw answer to where a person can look at it."""
+    if spool.exists():
+        try:
+            means.raw.mkdir(mode=0o700, exist_ok=True)
+            spool.replace(means.raw / spool.name)
+        except OSError:
+            return  # it stays in the spool, which is just as safe
+    _drop(spool)
+
+
+# ---- many items
+
+
+@dataclass(slots=True)
+class Tally:
+    """How a run went. `left`: items that were wanted and not bought; `troubles`: every item a person should look at."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    billed_micros: int = 0
+    held_micros: int = 0
+    stop: Stop | None = None
+    left: list[Item] = field(default_factory=list)
+    troubles: list[Done] = field(default_factory=list)
+    failure: BaseException | None = None
+    interrupted: bool = False
+
+    def add(self, done: Done) -> None:
+        """Count one item."""
+        self.counts[done.kind] = self.counts.get(done.kind, 0) + 1
+        self.billed_micros += done.billed_micros
+        self.held_micros += done.held_micros
+        self.stop = self.stop or done.stop
+        if done.kind in ("refused", "unfinished"):
+            self.left.append(done.item)
+        elif done.kind not in ("bought", "restored") or done.remark or done.unwritten:
+            self.troubles.append(done)
+
+
+def execute(
+    items: Sequence[Item],
+    purchase: Purchase,
+    means: Means,
+    control: Control,
+    *,
+    concurrency: int,
+    watch: Callable[[Done], None],
+) -> Tally:
+    """Buy and restore, `concurrency` at a time; `watch` hears of every item, one at a time, from worker threads.
+
+    Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
+    `Tally.interrupted` says the last. Raises what made the ledger unusable, after every worker has ended.
+    """
+    tally = Tally()
+    wanted = [item for item in items if item.action in ("buy", "restore")]
+    # An item that shares another's purchase waits until that one is through.
+    for batch in ([i for i in wanted if i.after is None], [i for i in wanted if i.after is not None]):
+        _work_off(batch, purchase, means, control, concurrency, tally, watch)
+    if tally.failure is not None:
+        raise tally.failure
+    tally.interrupted = control.finishing and tally.stop is None
+    return tally
+
+
+def _work_off(
+    batch: Sequence[Item],
+    purchase: Purchase,
+    means: Means,
+    control: Control,
+    concurrency: int,
+    tally: Tally,
+    watch: Callable[[Done], None],
+) -> None:
+    queue: Iterator[Item] = iter(batch)
+    taking, telling = threading.Lock(), threading.Lock()
+
+    def work() -> None:
+        while not control.finishing:
+            with taking:
+                item = next(queue, None)
+            if item is None:
+                return
+            try:
+                done = perform(_shared(item, means, purchase), purchase, means, control)
+            except BaseException as error:  # noqa: BLE001 - handed to the caller by execute
+                with telling:
+                    tally.failure = tally.failure or error
+                    tally.left.append(item)
+                control.finish()
+                return
+            with telling:
+                tally.add(done)
+                watch(done)
+            if done.stop is not None:
+                control.finish()
+
+    threads = [threading.Thread(target=work, name=f"worker-{n}") for n in range(min(concurrency, len(batch)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        # In short steps, so that the main thread can hear Ctrl-C.
+        while thread.is_alive():
+            thread.join(0.2)
+    tally.left.extend(queue)
+
+
+def _shared(item: Item, means: Means, purchase: Purchase) -> Item:
+    """An item that waited for another's purchase, with what that one has paid for."""
+    if item.after is None or item.draft.key is None:
+        return item
+    paid = usage.paid(means.ledger.database, purchase.run.workspace, item.draft.key)
+    return Item(item.draft, "restore", item.reason, paid, item.after)
+
+
+# ---- after a death
+
+
+def recover(means: Means) -> list[Done]:
+    """Finish the attempts of runs whose process is gone: reserved → released, sent → settled from the spooled answer,
+    otherwise unknown. Safe to repeat, and to be killed itself; runs of living processes are not touched.
+    """
+    found: list[Done] = []
+    for run_id, uid in usage.open_runs(means.ledger.database):
+        owner = owners.claim(means.home / "owners", uid)
+        if owner is None:
+            continue
+        try:
+            # Between the list and the lock its own process may have ended it in good order.
+            if any(id_ == run_id for id_, _ in usage.open_runs(means.ledger.database)):
+                found += [_recover_attempt(row, means) for row in usage.unfinished(means.ledger.database, run_id)]
+                means.ledger.end_run(run_id, "died", at=means.now())
+        finally:
+            owner.let_go()
+    return found
+
+
+def _recover_attempt(row: Any, means: Means) -> Done:
+    run = usage.run_facts(means.ledger.database, row.run_id)
+    item = Item(_draft_of(row, means), "buy", "recovered")
+    held = Reserved(row.id, row.reserved_micros)
+    spool = means.spool / f"{row.id}.answer"
+    if row.state == "reserved":
+        outcome: Outcome = Declined(_NO_EVIDENCE, "never-sent", "its process died before anything was sent")
+    elif spool.exists():
+        outcome = means.provider.read_spooled(spool)
+    else:
+        outcome = Unknown(_NO_EVIDENCE, "process-died", "its process died after sending, before the answer was kept")
+    return _book(item, held, outcome, spool, run, means)
+
+
+_NO_EVIDENCE = Evidence()
+
+
+def _draft_of(row: Any, means: Means) -> Draft:
+    """What an attempt was for, as far as booking it needs."""
+    return Draft(
+        source=means.root / row.source_path,
+        source_path=row.source_path,
+        picture=None,
+        fault=None,
+        prompt_name=row.prompt_name,
+        prompt="",
+        negative=None,
+        preset_name=row.preset_name,
+        options={},
+        key=row.item_key,
+        output=means.root / row.output_path,
+        output_path=row.output_path,
+        output_size=None,
+    )

@@ -1,0 +1,180 @@
+"""One recipe as a job: which caps it falls under, its plan, and a run of it that begins and ends in the ledger."""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runner import __version__, images, items, plan
+from runner.contracts import CONTRACTS
+from runner.diagnostics import Problems
+from runner.drafts import draft, shown
+from runner.errors import UsageError
+from runner.execution import Means, Purchase
+from runner.identity import git_state, who
+from runner.ledger import owners, usage
+from runner.ledger.database import Database
+from runner.ledger.values import Cap, RunFacts
+from runner.plan import Plan
+from runner.recipe import Recipe
+from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
+from runner.windows import PERIODS
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand."""
+
+    again: bool = False
+    limit: int | None = None
+    slot: str | None = None
+
+
+def home(settings: Settings) -> Path:
+    """The folder of the ledger: spool, kept results, owners' locks and raw answers stand beside it."""
+    return ledger_path(settings).parent
+
+
+def results(settings: Settings) -> images.Results:
+    """The pictures that were paid for, by digest."""
+    return images.Results(home(settings) / "results")
+
+
+def clock() -> datetime:
+    """The time now, UTC. Commands hand it on; everything below takes it."""
+    return datetime.now(UTC)
+
+
+def caps_of(workspace: Workspace, recipe: Recipe | None = None, run_uid: str | None = None) -> list[Cap]:
+    """Every cap that one request falls under: the workspace's, the recipe's, and the run's. All must have room."""
+    caps = [Cap("workspace", "", period, workspace.budget[period]) for period in PERIODS if period in workspace.budget]
+    if recipe is not None:
+        caps += [
+            Cap("recipe", recipe.name, period, recipe.budget[period]) for period in PERIODS if period in recipe.budget
+        ]
+        if "run" in recipe.budget:
+            caps.append(Cap("run", run_uid or "", "run", recipe.budget["run"]))
+    return caps
+
+
+def make_plan(
+    recipe: Recipe,
+    settings: Settings,
+    database: Database,
+    results: images.Results,
+    *,
+    at: datetime,
+    wishes: Wishes,
+    after: Sequence[Plan] = (),
+) -> Plan:
+    """What a run of the recipe would buy now, or after other plans were run. Opens no socket and writes nothing.
+
+    Raises Problems when two pictures would be written to one path, UsageError when nobody knows what a request
+    may cost.
+    """
+    wanted, problems = items.expand(recipe, settings)
+    if problems:
+        raise Problems(problems)
+    workspace = settings.workspaces[recipe.workspace]
+    drafts = draft(recipe, wanted, settings.root)
+    facts = usage.facts(
+        database,
+        drafts,
+        workspace=workspace.account,
+        recipe=recipe.name,
+        model=recipe.model,
+        declared_micros=workspace.ceilings.get(recipe.model),
+        zone=workspace.time_zone,
+        caps=caps_of(workspace, recipe),
+        at=at,
+        is_kept=lambda digest: results.path(digest) is not None,
+        is_same_file=_is_file_of_digest,
+    )
+    made = plan.build(
+        drafts,
+        facts,
+        recipe=recipe.name,
+        workspace=workspace.account,
+        model=recipe.model,
+        currency=workspace.unit,
+        zone=workspace.time_zone,
+        reroll=wishes.again,
+        limit=wishes.limit,
+        after=after,
+    )
+    if made.buy_count and made.price.ceiling_micros is None:
+        raise UsageError(
+            f"nobody knows what one request of {recipe.model} may cost: workspace {workspace.name} declares no ceiling "
+            "and the ledger has seen no bill",
+            f'add to [workspaces.{workspace.name}] in {FILE_NAME}: ceilings = {{ "{recipe.model}" = "0.70" }}, with '
+            "the most that one request may cost",
+        )
+    return made
+
+
+def _is_file_of_digest(path: Path, digest: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
+
+
+@contextmanager
+def begin(
+    recipe: Recipe, settings: Settings, made: Plan, means: Means, *, wishes: Wishes
+) -> Iterator[tuple[Purchase, list[str]]]:
+    """A run in the ledger, owned by this process while inside. Append the outcome word to the list before leaving.
+
+    Raises LedgerError, DiskError when an output folder cannot be written, UsageError on a changed currency.
+    """
+    workspace = settings.workspaces[recipe.workspace]
+    assert made.price.ceiling_micros is not None
+    uid = uuid.uuid4().hex
+    git = git_state(settings.root, [recipe.path, settings.root / FILE_NAME])
+    run = RunFacts(
+        uid=uid,
+        workspace=workspace.account,
+        currency=workspace.unit,
+        zone=workspace.time_zone,
+        recipe=recipe.name,
+        recipe_path=shown(recipe.path, settings.root),
+        recipe_digest=hashlib.sha256(recipe.path.read_bytes()).hexdigest(),
+        git_commit=git.commit,
+        git_dirty=git.dirty,
+        cost_centre=recipe.cost_centre,
+        labels=recipe.labels,
+        who=who(),
+        program=f"omixa-runner {__version__}",
+        slot=wishes.slot,
+    )
+    work = means.home / "work" / uid
+    owner = owners.hold(means.home / "owners", uid)
+    outcome: list[str] = []
+    try:
+        run_id = means.ledger.begin_run(run, at=means.now())
+        for folder in (means.spool, work):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield (
+            Purchase(
+                run_id=run_id,
+                run=run,
+                contract=CONTRACTS[recipe.model],
+                caps=caps_of(workspace, recipe, uid),
+                ceiling_micros=made.price.ceiling_micros,
+                output_format=recipe.output.format,
+                flatten=recipe.output.flatten,
+                work=work,
+                again=wishes.again,
+            ),
+            outcome,
+        )
+        means.ledger.end_run(run_id, outcome[-1] if outcome else "failed", at=means.now())
+    finally:
+        # Without an end in the ledger, whoever recovers next finds the lock free and finishes the attempts.
+        shutil.rmtree(work, ignore_errors=True)
+        owner.let_go()

@@ -1,0 +1,44 @@
+"""Puts the parts together for one workspace: the ledger, its folders, and the provider that its endpoint needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runner import sandbox
+from runner.execution import Means
+from runner.jobs import clock, home, results
+from runner.ledger.database import Database
+from runner.ledger.ledger import Ledger
+from runner.providers.key import Key, read_key
+from runner.providers.omixa import OmixaProvider
+from runner.settings import SANDBOX, Settings, Workspace
+
+
+@contextmanager
+def means(settings: Settings, workspace: Workspace, database: Database) -> Iterator[Means]:
+    """What a run in this workspace works with; the local endpoint, when it is used, lives as long as this is open.
+
+    Raises UsageError when the key is missing or the endpoint must not be used.
+    """
+    with _provider(settings, workspace) as provider:
+        yield Means(Ledger(database), provider, results(settings), settings.root, home(settings), clock)
+
+
+@contextmanager
+def _provider(settings: Settings, workspace: Workspace) -> Iterator[OmixaProvider]:
+    endpoint = settings.endpoints[workspace.endpoint]
+    if workspace.endpoint == SANDBOX:
+        options = sandbox.SandboxOptions(
+            price_micros=settings.sandbox.price_micros, latency_ms=settings.sandbox.latency_ms
+        )
+        server = sandbox.start(options)
+        try:
+            yield OmixaProvider(url=server.url, key=Key("sandbox-needs-no-account"), timeout_s=endpoint.timeout_s)
+        finally:
+            server.stop()
+        return
+    assert endpoint.url is not None
+    source = workspace.api_key
+    key = read_key(env=source.env if source else None, file=source.file if source else None)
+    yield OmixaProvider(
+        url=endpoint.url, key=key, timeout_s=endpoint.timeout_s, allow_plaintext=endpoint.allow_plaintext
+    )

@@ -1,0 +1,137 @@
+"""A real ledger file, a run in it, and short words for what the tests do with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from runner.ledger.database import open_database
+from runner.ledger.ledger import Ledger
+from runner.ledger.values import Asked, Cap, Reservation, Reserved, RunFacts
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+RUN = RunFacts(
+    uid="run-1",
+    workspace="studio",
+    currency="USD",
+    zone="Europe/Berlin",
+    recipe="posters",
+    recipe_path="recipes/posters.toml",
+    recipe_digest="d" * 64,
+    git_commit=None,
+    git_dirty=None,
+    cost_centre="4711",
+    labels={"client": "acme"},
+    who="ana@desk",
+    program="omixa-runner test",
+)
+MONTH = Cap("workspace", "", "month", 1_000_000)
+
+
+def asked(key: str, **changes: object) -> Asked:
+    """A request for the item `key`."""
+    plain = Asked(
+        model="stability-upscale-creative",
+        item_key=key,
+        source_path=f"pictures/{key}.png",
+        source_digest=key * 4,
+        source_bytes=100,
+        prompt_name="restore",
+        prompt="restore it",
+        prompt_digest="p" * 64,
+        negative=None,
+        negative_digest=None,
+        preset_name="photo",
+        options='{"output_format": "png"}',
+        output_path=f"out/{key}.png",
+    )
+    return replace(plain, **changes)
+
+
+class Desk:
+    """One ledger, one run, and a clock that only the test moves."""
+
+    def __init__(self, ledger: Ledger, run: RunFacts = RUN) -> None:
+        self.ledger = ledger
+        self.run = run
+        self.at = NOON
+        self.run_id = ledger.begin_run(run, at=self.at)
+
+    def pass_time(self, **units: int) -> None:
+        self.at += timedelta(**units)
+
+    def reserve(
+        self, key: str, *, amount: int = 39_000, caps: Sequence[Cap] = (MONTH,), again: bool = False
+    ) -> Reservation:
+        return self.ledger.reserve(
+            self.run_id, self.run, asked(key), amount_micros=amount, caps=caps, at=self.at, again=again
+        )
+
+    def send(self, key: str, *, amount: int = 39_000, caps: Sequence[Cap] = (MONTH,), again: bool = False) -> int:
+        reservation = self.reserve(key, amount=amount, caps=caps, again=again)
+        assert isinstance(reservation, Reserved), reservation
+        self.ledger.sent(reservation.attempt_id, who="ana", at=self.at)
+        return reservation.attempt_id
+
+    def settle(self, attempt_id: int, billed: int = 39_000) -> bool:
+        return self.ledger.settle(
+            attempt_id,
+            billed_micros=billed,
+            billed_text=None,
+            code="billed",
+            message=None,
+            evidence=None,
+            result=None,
+            who="ana",
+            at=self.at,
+        )
+
+    def release(self, attempt_id: int) -> None:
+        self.ledger.release(attempt_id, code="declined", message="no", evidence=None, who="ana", at=self.at)
+
+    def lose(self, attempt_id: int) -> None:
+        self.ledger.unknown(
+            attempt_id, code="no-answer", message="gone", evidence=None, result=None, who="ana", at=self.at
+        )
+
+    def buy(self, key: str, *, billed: int = 39_000, amount: int = 39_000, caps: Sequence[Cap] = (MONTH,)) -> int:
+        attempt_id = self.send(key, amount=amount, caps=caps)
+        self.settle(attempt_id, billed)
+        return attempt_id
+
+    def balance(self, cap: Cap = MONTH) -> tuple[int, int]:
+        """Open and settled micro-units of the window of `cap` that holds the moment now."""
+        from runner.ledger import usage
+
+        window = usage.headrooms(
+            self.ledger.database, workspace=self.run.workspace, zone=self.run.zone, caps=[cap], at=self.at
+        )[0]
+        return window.open_micros, window.settled_micros
+
+
+@pytest.fixture
+def ledger_path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "ledger.db"
+
+
+@pytest.fixture
+def open_ledger(ledger_path: Path) -> Iterator[Callable[[], Ledger]]:
+    """Opens the same file again, as another process would."""
+    opened = []
+
+    def open_one() -> Ledger:
+        database = open_database(ledger_path, create=True)
+        opened.append(database)
+        return Ledger(database)
+
+    yield open_one
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def desk(open_ledger: Callable[[], Ledger]) -> Desk:
+    return Desk(open_ledger())
