@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "what was spent, by day, recipe, model, cost centre and more",
     "audit": "every request: who, what, when, and what it cost",
     "resolve": "settle or release an attempt whose answer never came",
+    "resume": "let a stopped workspace go on",
     "doctor": "check settings, key, ledger, clock and disk",
     "sandbox": "serve the local endpoint: same contract, no account, no money",
 }
@@ -96,9 +97,7 @@ def _parser(words: set[str]) -> "argparse.ArgumentParser":
     )
     verbs = parser.add_subparsers(dest="verb", metavar="command", title="commands")
     for name, text in COMMANDS.items():
-        sub = verbs.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
-        )
+        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if name in words:
             module: Any = import_module(f"runner.commands.{name.replace('-', '_')}")
             module.arguments(sub)

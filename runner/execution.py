@@ -91,7 +91,7 @@ class Done:
     """
 
     item: Item
-    kind: Literal["bought", "restored", "declined", "unknown", "refused", "unsuitable", "unfinished"]
+    kind: Literal["bought", "restored", "unusable", "declined", "unknown", "refused", "unsuitable", "unfinished"]
     message: str | None = None
     attempt_id: int | None = None
     billed_micros: int = 0
@@ -399,13 +399,15 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
     elif result.delivered:
         _drop(spool)
     # An unwritten result stays in the spool too: nothing that was paid for is thrown away.
+    if result is None:
+        trouble = f"billed, but no usable picture came: {trouble}; the raw answer is kept for attempt {attempt_id}"
     return Done(
         item,
-        "bought",
+        "bought" if result else "unusable",
         trouble,
         attempt_id,
         billed_micros=billed.amount_micros,
-        remark=result.remark if result else "no usable picture",
+        remark=result.remark if result else None,
         unwritten=unwritten,
         stop=stop,
     )

@@ -60,11 +60,15 @@ def exact(micros: int) -> str:
     return f"{sign}{whole}.{fraction:06d}"
 
 
-def show(micros: int, currency: str) -> str:
-    """The amount for a message, with its unit: at least three decimals, no more than needed: `0.700 USD`."""
+def short(micros: int) -> str:
+    """The amount with at least three decimals and no more than needed, for a table whose heading has the unit."""
     text = exact(micros)
-    kept = text[:-3] + text[-3:].rstrip("0")
-    return f"{kept} {currency}"
+    return text[:-3] + text[-3:].rstrip("0")
+
+
+def show(micros: int, currency: str) -> str:
+    """The same with its unit, for a message: `0.700 USD`."""
+    return f"{short(micros)} {currency}"
 
 
 def _kind(value: object) -> str:

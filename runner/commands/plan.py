@@ -75,13 +75,13 @@ def as_text(made: "Plan") -> str:
 def totals(made: "Plan") -> str:
     """Counts, costs and budgets of a plan."""
     from runner.money import show
-    from runner.terminal import table
+    from runner.terminal import counted, table
 
     counts = {}
     for item in made.items:
         counts[item.action] = counts.get(item.action, 0) + 1
     said = [f"{count} {action}" for action, count in counts.items()]
-    lines = [f"{len(made.items)} pictures: {', '.join(said) or 'none'}"]
+    lines = [f"{counted(len(made.items), 'picture')}: {', '.join(said) or 'none'}"]
     price = made.price
     if made.buy_count and price.expected_micros is not None and price.ceiling_micros is not None:
         source = "median of what was billed" if price.median_micros is not None else "no bill seen yet: the ceiling"
@@ -90,25 +90,23 @@ def totals(made: "Plan") -> str:
         lines.append(f"expected cost  {show(made.expected_micros, unit)}  ({count} × {expected}, {source})")
         lines.append(f"worst cost     {show(made.worst_micros, unit)}  ({count} × {ceiling}, the most one may cost)")
     lines.append("")
-    lines.append(table(_HEADER, [_budget(made, window) for window in made.windows], right={1, 2, 3, 4, 5, 6}))
+    header = [f"budget, {made.currency}", "cap", "settled", "open", "this run", "left", "fits", "ends"]
+    lines.append(table(header, [_budget(made, window) for window in made.windows], right={1, 2, 3, 4, 5, 6}))
     if made.buy_count:
         lines.append(f"\n{made.fits} of {made.buy_count} fit into every budget")
     return "\n".join(lines)
 
 
-_HEADER = ["budget", "cap", "settled", "open", "this run", "left", "fits", "ends"]
-
-
 def _budget(made: "Plan", window: Any) -> list[str]:
     from datetime import datetime
 
-    from runner.money import show
+    from runner.money import short
     from runner.windows import local_text
 
     this_run = made.expected_micros if made.buy_count else 0
     amounts = (window.cap_micros, window.settled_micros, window.open_micros, this_run, window.left_micros - this_run)
     ends = local_text(datetime.fromisoformat(window.ends_at), made.zone) if window.ends_at else "never"
-    return [window.name, *(show(micros, made.currency) for micros in amounts), str(window.fits(made.price)), ends]
+    return [window.name, *(short(micros) for micros in amounts), str(window.fits(made.price)), ends]
 
 
 def _sum(plans: "list[Plan]") -> str:

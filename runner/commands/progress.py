@@ -1,5 +1,6 @@
 """The progress of a run: a live bar on a terminal, plain lines elsewhere, nothing when only data is wanted."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +27,9 @@ def progress(
     made: "Plan", caps: "Sequence[Cap]", database: "Database", *, quiet: bool
 ) -> Iterator[Callable[[Done], None]]:
     """Yields what execute calls for every item that ended. Everything goes to stderr."""
-    from runner.terminal import supports_live
-
     if quiet:
         yield lambda done: None
-    elif supports_live(sys.stderr):
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _live(made, caps, database) as watch:
             yield watch
     else:

@@ -84,13 +84,15 @@ def _ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> 
     from runner.errors import UsageError
     from runner.money import show
     from runner.settings import SANDBOX
+    from runner.terminal import counted
 
     if yes or not made.buy_count or settings.workspaces[recipe.workspace].endpoint == SANDBOX:
         return
     cost = f"about {show(made.expected_micros, made.currency)}, at most {show(made.worst_micros, made.currency)}"
+    pictures = counted(made.buy_count, "picture")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"{made.buy_count} pictures for {cost} would be bought, and nobody can be asked", "add --yes")
-    print(f"Buy {made.buy_count} pictures for {cost}? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise UsageError(f"{pictures} for {cost} would be bought, and nobody can be asked", "add --yes")
+    print(f"Buy {pictures} for {cost}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("not confirmed; nothing was sent", "answer `y`, or add --yes")
 
@@ -162,7 +164,7 @@ def _code(made: "Plan", tally: "Tally") -> int:
         return int(ExitCode.DISK)
     if stop is not None:
         return int(ExitCode.BUDGET)
-    failed = tally.left or any(done.kind in ("declined", "unsuitable") for done in tally.troubles)
+    failed = tally.left or any(done.kind in ("declined", "unsuitable", "unusable") for done in tally.troubles)
     return int(ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK)
 
 
@@ -170,13 +172,19 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") 
     """What happened, for a person: counts, money, troubles, what is left and what to do next."""
     from runner.drafts import shown
     from runner.money import show
-    from runner.terminal import clean
+    from runner.terminal import clean, counted
 
     unit = made.currency
     bought, restored = tally.counts.get("bought", 0), tally.counts.get("restored", 0)
-    lines = ["", f"bought {bought} pictures for {show(tally.billed_micros, unit)}, restored {restored} without paying"]
+    lines = [""]
+    if not made.of("buy") and not made.of("restore"):
+        lines.append("nothing to buy: everything that can be bought is paid for and in place")
+    else:
+        spent = f"bought {counted(bought, 'picture')} for {show(tally.billed_micros, unit)}"
+        lines.append(f"{spent}, restored {restored} without paying")
     if tally.held_micros:
-        lines.append(f"held {show(tally.held_micros, unit)} for {tally.counts['unknown']} attempts that are unknown")
+        unknown = counted(tally.counts["unknown"], "attempt")
+        lines.append(f"held {show(tally.held_micros, unit)} for {unknown} whose bill is unknown")
     for done in tally.troubles:
         lines.append(f"  {done.kind}  {clean(done.item.draft.source_path)}: {clean(done.message or done.remark or '')}")
     for item in made.of("hold"):
@@ -190,7 +198,7 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") 
     elif tally.interrupted:
         lines.append("stopped: interrupted")
     if tally.left:
-        lines.append(f"left: {len(tally.left)} pictures; `omixa run {made.recipe}` goes on with them")
+        lines.append(f"left: {counted(len(tally.left), 'picture')}; `omixa run {made.recipe}` goes on with them")
         lines += [f"  {clean(item.draft.source_path)}" for item in tally.left[:20]]
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
