@@ -40,14 +40,14 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     settings, found = load(find_root(project), recipes)
-    database = open_database(ledger_path(settings), create=False)
     wishes = jobs.Wishes(again=reroll, limit=limit)
     plans: list[Plan] = []
-    for recipe in found:
-        made = jobs.make_plan(
-            recipe, settings, database, jobs.results(settings), at=jobs.clock(), wishes=wishes, after=plans
-        )
-        plans.append(made)
+    with open_database(ledger_path(settings), create=False) as database:
+        for recipe in found:
+            made = jobs.make_plan(
+                recipe, settings, database, jobs.results(settings), at=jobs.clock(), wishes=wishes, after=plans
+            )
+            plans.append(made)
     if json:
         from json import dumps
 

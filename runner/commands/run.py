@@ -37,26 +37,26 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     settings, found = load(find_root(project), recipes)
-    database = open_database(ledger_path(settings), create=True)
     wishes = jobs.Wishes(again=reroll, limit=limit)
     control = Control()
     summaries: list[dict[str, Any]] = []
     codes: list[int] = []
-    for recipe in found:
-        workspace = settings.workspaces[recipe.workspace]
-        with wiring.means(settings, workspace, database) as means, _brakes(control, means):
-            _say_recovered(recover(means))
-            made = jobs.make_plan(recipe, settings, database, means.results, at=means.now(), wishes=wishes)
+    with open_database(ledger_path(settings), create=True) as database:
+        for recipe in found:
+            workspace = settings.workspaces[recipe.workspace]
+            with wiring.means(settings, workspace, database) as means, _brakes(control, means):
+                _say_recovered(recover(means))
+                made = jobs.make_plan(recipe, settings, database, means.results, at=means.now(), wishes=wishes)
+                if not json:
+                    _show_plan(made)
+                _ask(made, recipe, settings, yes=yes)
+                tally = _buy(recipe, settings, made, means, control, wishes=wishes, database=database, quiet=json)
+            summaries.append(_summary(made, tally))
+            codes.append(_code(made, tally))
             if not json:
-                _show_plan(made)
-            _ask(made, recipe, settings, yes=yes)
-            tally = _buy(recipe, settings, made, means, control, wishes=wishes, database=database, quiet=json)
-        summaries.append(_summary(made, tally))
-        codes.append(_code(made, tally))
-        if not json:
-            print(_told(made, tally, recipe, settings))
-        if control.finishing:
-            break
+                print(_told(made, tally, recipe, settings))
+            if control.finishing:
+                break
     if json:
         from json import dumps
 

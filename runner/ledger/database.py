@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -63,7 +64,7 @@ class Database:
             with self._engine.begin() as connection:
                 tables.METADATA.create_all(connection)
         else:
-            self._engine = _engine(f"sqlite:///{path}")
+            self._engine = _engine(f"sqlite:///{_uri(path)}")
 
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
@@ -80,6 +81,12 @@ class Database:
             connection.execution_options(begin="DEFERRED")
             with connection.begin():
                 yield connection
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the WAL back into it."""
@@ -100,6 +107,16 @@ class Database:
             yield
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+
+def _uri(path: Path) -> str:
+    """How SQLite is told to open the file. Where nothing can be written, WAL's side files cannot be made either: the
+    file is read as it stands, which is all of it unless a WAL with newer commits is left beside it."""
+    wal = path.with_name(path.name + "-wal")
+    left = wal.exists() and wal.stat().st_size > 0
+    if os.access(path.parent, os.W_OK) or left:
+        return str(path)
+    return f"file:{quote(str(path))}?mode=ro&immutable=1&uri=true"
 
 
 def gate_path(path: Path) -> Path:
@@ -170,6 +187,8 @@ def _revision(database: Database) -> str | None:
             text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
         ).scalar_one()
         if not known:
+            if connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one():
+                raise LedgerError(*_explain(database.path, "it is not a database of omixa, or malformed"))
             return None
         revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         return revision

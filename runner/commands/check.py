@@ -1,0 +1,81 @@
+"""`omixa check`: every problem of omixa.toml and the recipes, at once."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from runner.diagnostics import Problem
+    from runner.recipe import Recipe
+    from runner.settings import Settings
+
+FORMATS = ("text", "json", "github", "sarif")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes (default: all)")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="text for people, json, annotations for GitHub, or SARIF for code scanners (default: text)",
+    )
+
+
+def run(*, project: str | None, recipes: list[str], format: str, **_: object) -> int:  # noqa: A002
+    """Load everything, see what the recipes would write, and show every problem. Opens no socket."""
+    from runner.errors import ExitCode
+    from runner.project import find_root, load_all, recipe_paths
+
+    root = find_root(project)
+    paths = recipe_paths(root, recipes)
+    settings, loaded, problems = load_all(root, recipes)
+    if settings is not None:
+        problems = [*problems, *_output_problems(settings, loaded)]
+    _show(format, problems, root, [path.stem for path in paths])
+    failed = any(problem.severity == "error" for problem in problems)
+    return int(ExitCode.INVALID if failed else ExitCode.OK)
+
+
+def _output_problems(settings: "Settings", recipes: "Sequence[Recipe]") -> "list[Problem]":
+    """Results that would be written to the same file, within a recipe or by two of them."""
+    from runner import items
+
+    problems: list[Problem] = []
+    results = []
+    for recipe in recipes:
+        wanted, found = items.expand(recipe, settings)
+        problems += found
+        results.append((recipe, wanted))
+    return problems + items.clashes(results, settings)
+
+
+def _show(format_name: str, problems: "Sequence[Problem]", root: "Path", recipes: "Sequence[str]") -> None:
+    import sys
+
+    if format_name == "text":
+        from runner.diagnostics import render
+
+        summary = f"{_count(len(recipes), 'recipe')}, {_count(len(problems), 'problem')}"
+        if problems:
+            print(render(problems), file=sys.stderr)
+            print(f"\n{summary}", file=sys.stderr)
+        else:
+            print(summary)
+        return
+    from runner.commands import problem_formats
+
+    match format_name:
+        case "json":
+            print(problem_formats.as_json(problems, recipes))
+        case "github":
+            sys.stdout.write(problem_formats.as_github(problems, root))
+        case _:
+            print(problem_formats.as_sarif(problems, root))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

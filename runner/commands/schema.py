@@ -1,0 +1,87 @@
+"""`omixa schema`: the JSON Schema of omixa.toml and of recipes, which editors use through `#:schema`."""
+
+import argparse
+from typing import Any
+
+KINDS = ("recipe", "settings")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("kind", nargs="?", choices=KINDS, default="recipe", help="of what (default: recipe)")
+    parser.add_argument("--out", metavar="FILE", help="write it to a file instead of stdout")
+
+
+def run(*, kind: str, out: str | None, **_: object) -> int:
+    """Write the schema; needs no project."""
+    from runner.errors import DiskError, ExitCode
+
+    text = schema_text(kind)
+    if out is None:
+        print(text, end="")
+        return int(ExitCode.OK)
+    from pathlib import Path
+
+    try:
+        Path(out).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskError(f"`{out}` cannot be written: {error.strerror or error}") from None
+    return int(ExitCode.OK)
+
+
+def schema_text(kind: str) -> str:
+    """The schema as a file: `recipe` or `settings`."""
+    import json
+
+    return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """JSON Schema draft-07 without references: the one that all TOML editors read alike."""
+    from pydantic import BaseModel
+
+    from runner.recipe import RecipeFile
+    from runner.settings import SettingsFile
+
+    models: dict[str, tuple[str, type[BaseModel]]] = {
+        "recipe": ("A recipe of omixa: what may be bought", RecipeFile),
+        "settings": ("omixa.toml: the operator's facts", SettingsFile),
+    }
+    title, model = models[kind]
+    made = model.model_json_schema()
+    tables = made.pop("$defs", {})
+    plain: dict[str, Any] = _plain(made, tables)
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": title}
+
+
+def _plain(node: Any, tables: dict[str, Any]) -> Any:
+    """The schema with every table in its place, and without what only Python needs."""
+    if isinstance(node, list):
+        return [_plain(item, tables) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        # What stands beside a reference says more than what it refers to.
+        rest = {key: value for key, value in node.items() if key != "$ref"}
+        return _plain({**tables[node["$ref"].rpartition("/")[2]], **rest}, tables)
+    if "anyOf" in node:
+        # Nothing in TOML is null; a key is left out instead.
+        options = [option for option in node["anyOf"] if option != {"type": "null"}]
+        rest = {key: value for key, value in node.items() if key != "anyOf"}
+        node = {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
+        if "$ref" in node:
+            return _plain(node, tables)
+    kept = {key: value for key, value in node.items() if not _is_noise(key, value)}
+    return {
+        key: _properties(value, tables) if key == "properties" else _plain(value, tables) for key, value in kept.items()
+    }
+
+
+def _properties(properties: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a table. Apart from `_plain`, because a key may be called `title` or `default`."""
+    return {name: _plain(value, tables) for name, value in properties.items()}
+
+
+def _is_noise(key: str, value: Any) -> bool:
+    """Titles made from names, and defaults that only say that a table can be left out."""
+    return key == "title" or (key == "default" and (value is None or isinstance(value, dict)))
