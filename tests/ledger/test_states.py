@@ -34,6 +34,16 @@ def test_one_full_window_refuses_and_takes_from_none(desk: Desk) -> None:
     assert list(usage.rows(desk.ledger.database)) == []
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_the_one_window_without_room_refuses_wherever_it_stands_among_the_caps(desk: Desk, place: int) -> None:
+    caps = [MONTH, DAY, RECIPE, THIS_RUN]
+    caps[place] = replace(caps[place], cap_micros=38_999)
+    refusal = desk.reserve("a", caps=caps)
+    assert isinstance(refusal, Refusal)
+    assert refusal.cap_micros == 38_999
+    assert [desk.balance(cap) for cap in caps] == [(0, 0)] * 4
+
+
 def test_a_cap_of_one_is_filled_by_25_bills_of_0_039_and_not_one_more(desk: Desk) -> None:
     for n in range(25):
         desk.buy(f"k{n}")

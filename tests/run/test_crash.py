@@ -154,6 +154,21 @@ def test_ctrl_c_twice_stops_now_and_holds_what_may_have_been_billed(open_studio:
     studio.balances()
 
 
+def test_the_attempts_of_a_living_process_are_left_alone(open_studio: Callable[..., Studio]) -> None:
+    studio = open_studio(latency_ms=2_000)
+    studio.recipe()
+    studio.recipe("other", folder="elsewhere", output="out2")
+    studio.pictures(4)
+    process = studio.start("run", "posters", "--yes")
+    wait_until(lambda: studio.endpoint.counts().requests == 4, process)
+    # Every run begins with a look for the dead; it must not take the living for one of them.
+    assert studio.omixa("run", "other", "--yes").code == 0
+    assert studio.states() == {"sent": 4}
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    assert studio.states() == {"settled": 4}
+
+
 def test_a_second_run_waits_for_an_item_that_another_is_buying_and_does_not_pay_twice(
     open_studio: Callable[..., Studio],
 ) -> None:

@@ -1,0 +1,313 @@
+"""Seeded faults: each promise about money is broken on purpose in a copy of the house, and its test must fail.
+
+    python -m tests.long.mutants            all of them
+    python -m tests.long.mutants NAME …     some
+
+A mutant that survives means that a promise has no test; the command then exits 1.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HOUSE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One promise, the change that breaks it, and the tests that must notice."""
+
+    name: str
+    promise: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger.py", "runner/execution.py"
+STATES, RACES = "tests/ledger/test_states.py", "tests/ledger/test_races.py"
+RUN, CRASH = "tests/run/test_run.py", "tests/run/test_crash.py"
+
+MUTANTS = (
+    Mutant(
+        "check-then-act",
+        "a cap is checked and taken in one statement",
+        BALANCES,
+        "(id = :id{n} AND open_micros + settled_micros + :amount <= :cap{n})",
+        "(id = :id{n})",
+        f"{STATES} -k one_full_window",
+    ),
+    Mutant(
+        "settled-only",
+        "what is open counts against a cap",
+        BALANCES,
+        "open_micros + settled_micros + :amount <= :cap{n}",
+        "settled_micros + :amount <= :cap{n}",
+        f"{STATES} -k last_micro_unit",
+    ),
+    Mutant(
+        "one-window-is-enough",
+        "every window must have room",
+        BALANCES,
+        "values).rowcount == len(held)",
+        "values).rowcount >= 1",
+        f"{STATES} -k one_full_window",
+    ),
+    Mutant(
+        "skip-one-cap",
+        "every declared cap is asked",
+        LEDGER,
+        "for cap in caps]",
+        "for cap in caps[1:]]",
+        f"{STATES} -k wherever_it_stands",
+    ),
+    Mutant(
+        "refusal-keeps-what-it-took",
+        "a refusal takes from no window",
+        LEDGER,
+        "taking.rollback()",
+        "taking.commit()",
+        f"{STATES} -k takes_from_none",
+    ),
+    Mutant(
+        "shrink-to-fit",
+        "a reservation is never made smaller to fit",
+        LEDGER,
+        "amount = max(amount_micros, seen or 0)",
+        "amount = min(max(amount_micros, seen or 0), *(cap.cap_micros for cap in caps)) if caps else amount_micros",
+        f"{STATES} -k 'takes_from_none or highest_bill'",
+    ),
+    Mutant(
+        "forget-what-was-seen",
+        "a reservation is at least the highest bill seen",
+        LEDGER,
+        "amount = max(amount_micros, seen or 0)",
+        "amount = amount_micros",
+        f"{STATES} -k highest_bill",
+    ),
+    Mutant(
+        "no-item-key",
+        "an item whose money is open is not reserved again",
+        LEDGER,
+        "if live is not None:",
+        "if False:",
+        f"{STATES} -k cannot_be_reserved_again",
+    ),
+    Mutant(
+        "bought-again",
+        "a bought item is not bought again by accident",
+        LEDGER,
+        "if not again:",
+        "if False:",
+        f"{STATES} -k unless_on_purpose",
+    ),
+    Mutant(
+        "breach-goes-on",
+        "a bill above its reservation stops the workspace",
+        LEDGER,
+        "            if breach:\n",
+        "            if False:\n",
+        f"{STATES} -k stops_the_workspace",
+    ),
+    Mutant(
+        "clock-goes-back",
+        "windows only move forward",
+        LEDGER,
+        "if latest is None or moment(at) >= latest:",
+        "if True:",
+        f"{STATES} -k 'clock_that_goes_back or never_goes_back'",
+    ),
+    Mutant(
+        "end-twice",
+        "an attempt that ended cannot end again",
+        LEDGER,
+        "if attempt is None or attempt.state not in states:",
+        "if attempt is None:",
+        f"{STATES} -k cannot_end_again",
+    ),
+    Mutant(
+        "new-cap-starts-empty",
+        "a cap declared in the middle of a month counts the whole month",
+        BALANCES,
+        "open_micros=open_micros, settled_micros=settled_micros, ends_at",
+        "open_micros=0, settled_micros=0, ends_at",
+        f"{STATES} -k middle_of_a_month",
+    ),
+    Mutant(
+        "unknown-may-free",
+        "an unknown attempt never makes room by itself",
+        BALANCES,
+        'ATTEMPTS.c.state.in_(("reserved", "sent"))',
+        'ATTEMPTS.c.state.in_(("reserved", "sent", "unknown"))',
+        f"{STATES} -k in_flight_could_make_room",
+    ),
+    Mutant(
+        "deferred-transactions",
+        "two processes cannot take the last cent",
+        "runner/ledger/database.py",
+        'connection.execution_options(begin="IMMEDIATE")\n            with connection.begin():\n                yield',
+        'connection.execution_options(isolation_level="AUTOCOMMIT")\n            if connection:\n                yield',
+        f"{STATES} {RACES}",
+    ),
+    Mutant(
+        "send-before-commit",
+        "an attempt is recorded as sent before its body leaves",
+        EXECUTION,
+        "means.ledger.sent(reservation.attempt_id, who=purchase.run.who, at=means.now())",
+        "pass",
+        f"{RUN} -k bought_once",
+    ),
+    Mutant(
+        "retry-unknown",
+        "what may have been billed is not sent again",
+        EXECUTION,
+        "if not isinstance(outcome, Declined) or outcome.retry_after_s is None:",
+        "if isinstance(outcome, Billed) or (isinstance(outcome, Declined) and outcome.retry_after_s is None):",
+        f"{RUN} -k 'never_came or server_error'",
+    ),
+    Mutant(
+        "release-unknown",
+        "what may have been billed stays held",
+        EXECUTION,
+        """            ledger.unknown(
+                attempt_id,
+                code=code,
+                message=message,
+                evidence=evidence,
+                result=None,
+""",
+        """            ledger.release(
+                attempt_id,
+                code=code,
+                message=message,
+                evidence=evidence,
+""",
+        f"{RUN} -k never_came",
+    ),
+    Mutant(
+        "release-sent-on-recovery",
+        "what a dead process had sent is not released",
+        EXECUTION,
+        'if row.state == "reserved":',
+        "if True:",
+        f"{CRASH} -k 'kill_9 or spooled'",
+    ),
+    Mutant(
+        "forget-the-spool",
+        "an answer that a dead process had spooled is settled",
+        EXECUTION,
+        "elif spool.exists():",
+        "elif False:",
+        f"{CRASH} -k spooled",
+    ),
+    Mutant(
+        "no-owner-check",
+        "a living process's attempts are left alone",
+        "runner/ledger/owners.py",
+        "        os.close(file)\n        return None\n",
+        "        return Owner(path, file)\n",
+        f"{CRASH} -k living_process",
+    ),
+    Mutant(
+        "no-recovery",
+        "what a dead process left is finished",
+        EXECUTION,
+        "    for run_id, uid in usage.open_runs(means.ledger.database):\n        owner",
+        "    for run_id, uid in []:\n        owner",
+        f"{CRASH} -k 'kill_9 or spooled'",
+    ),
+    Mutant(
+        "do-not-wait",
+        "a cap is filled exactly: a refusal waits for what is in flight",
+        EXECUTION,
+        "case Refusal(may_free=True):",
+        "case Refusal(may_free=True) if False:",
+        f"{RUN} -k whatever_the_number",
+    ),
+    Mutant(
+        "book-before-writing",
+        "a bill without a usable picture is told apart",
+        EXECUTION,
+        "    if isinstance(facts, str):\n        return None, facts\n",
+        "    if isinstance(facts, str):\n        facts = images.ResultFacts('image/png', 1, 1, 1)\n",
+        f"{RUN} -k bill_without_a_picture",
+    ),
+    Mutant(
+        "overwrite-foreign",
+        "a file that omixa did not write is never overwritten",
+        "runner/plan.py",
+        "if draft.output_size is not None and draft.output_path not in facts.delivered:",
+        "if False:",
+        f"{RUN} -k did_not_write",
+    ),
+    Mutant(
+        "lenient-amount",
+        "amounts are read by a strict grammar",
+        "runner/money.py",
+        '_GRAMMAR = re.compile(r"(0|[1-9][0-9]{0,8})(?:\\.([0-9]{1,12}))?", re.ASCII)',
+        '_GRAMMAR = re.compile(r"\\s*(\\d+)(?:\\.(\\d+))?\\s*")',
+        "tests/test_money.py",
+    ),
+    Mutant(
+        "round-down",
+        "beyond six decimals a bill rounds up",
+        "runner/money.py",
+        'return micros + 1 if fraction[6:].strip("0") else micros',
+        "return micros",
+        "tests/test_money.py",
+    ),
+)
+
+
+def caught(mutant: Mutant) -> tuple[bool, float]:
+    """Whether the tests notice, and how long they took; the house itself is not touched."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for part in ("runner", "migrations", "tests", "pyproject.toml"):
+            source = HOUSE / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / part)
+        file = copy / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) < 1:
+            raise SystemExit(f"mutant {mutant.name}: its place in {mutant.file} has changed; write it anew")
+        file.write_text(text.replace(mutant.old, mutant.new))
+        began = time.perf_counter()
+        done = subprocess.run(
+            f"{sys.executable} -m pytest -q -x -p no:cacheprovider {mutant.tests}",
+            shell=True,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        # 1: a test failed. Anything else (nothing collected, a usage error) proves nothing.
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"mutant {mutant.name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
+        return done.returncode == 1, time.perf_counter() - began
+
+
+def main() -> int:
+    """Try the mutants and say which were caught."""
+    wanted = sys.argv[1:]
+    survived = []
+    chosen = [mutant for mutant in MUTANTS if not wanted or mutant.name in wanted]
+    for mutant in chosen:
+        found, seconds = caught(mutant)
+        print(f"{'caught  ' if found else 'SURVIVED'}  {mutant.name:28} {mutant.promise} ({seconds:.1f} s)", flush=True)
+        if not found:
+            survived.append(mutant.name)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} mutants caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
