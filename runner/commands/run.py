@@ -44,13 +44,15 @@ def run(
     with open_database(ledger_path(settings), create=True) as database:
         for recipe in found:
             workspace = settings.workspaces[recipe.workspace]
-            with wiring.means(settings, workspace, database) as means, _brakes(control, means):
+            with wiring.means(settings, workspace, database) as means:
                 _say_recovered(recover(means))
                 made = jobs.make_plan(recipe, settings, database, means.results, at=means.now(), wishes=wishes)
                 if not json:
                     _show_plan(made)
                 _ask(made, recipe, settings, yes=yes)
-                tally = _buy(recipe, settings, made, means, control, wishes=wishes, database=database, quiet=json)
+                # Only now: at the question, Ctrl-C simply ends the program.
+                with _brakes(control, means):
+                    tally = _buy(recipe, settings, made, means, control, wishes=wishes, database=database, quiet=json)
             summaries.append(_summary(made, tally))
             codes.append(_code(made, tally))
             if not json:
@@ -127,23 +129,38 @@ def _buy(
 
 @contextmanager
 def _brakes(control: "Control", means: "Means") -> Iterator[None]:
-    """Ctrl-C once (or SIGTERM): finish what is in flight. Twice: stop now; what was sent is kept as unknown."""
+    """Ctrl-C once (or SIGTERM): finish what is in flight. Ctrl-C twice: stop now; what was sent is kept as unknown."""
+    import os
     import signal
+    import threading
+
+    # A signal handler may interrupt itself, so it takes no lock: it writes a byte, and a thread does the braking.
+    heard, told = os.pipe()
+
+    def listen() -> None:
+        while (number := os.read(heard, 1)[0]) != 0:
+            if not control.finishing:
+                control.finish()
+                print("\nfinishing what is in flight; Ctrl-C again to stop now", file=sys.stderr, flush=True)
+            elif number == signal.SIGINT:
+                print("\nstopping now; requests in flight are kept as unknown", file=sys.stderr, flush=True)
+                means.provider.cancel()
 
     def brake(number: int, _frame: object) -> None:
-        if not control.finishing:
-            print("\nfinishing what is in flight; Ctrl-C again to stop now", file=sys.stderr, flush=True)
-            control.finish()
-        elif number == signal.SIGINT:
-            print("\nstopping now; requests in flight are kept as unknown", file=sys.stderr, flush=True)
-            means.provider.cancel()
+        os.write(told, bytes([number]))
 
+    listener = threading.Thread(target=listen, name="brakes", daemon=True)
+    listener.start()
     before = {number: signal.signal(number, brake) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.write(told, b"\0")
+        listener.join()
+        os.close(heard)
+        os.close(told)
 
 
 # From the least to the gravest: several recipes end with the gravest code of all.
