@@ -58,9 +58,7 @@ class Field:
         if not isinstance(value, str):
             return Fault(self.name, "wrong-type", f"`{self.name}` must be a string, found {_typed(value)}")
         if len(value) < (self.length_min or 0):
-            return Fault(
-                self.name, "too-short", f"`{self.name}` must have at least {self.length_min} character"
-            )
+            return Fault(self.name, "too-short", f"`{self.name}` must have at least {self.length_min} character")
         if self.length_max is not None and len(value) > self.length_max:
             return Fault(
                 self.name,
@@ -89,11 +87,7 @@ class Field:
             return Fault(self.name, "wrong-type", f"`{self.name}` must be {wanted}, found {_typed(value)}")
         number = Decimal(value)
         low, high = self.minimum, self.maximum
-        if (
-            not number.is_finite()
-            or (low is not None and number < low)
-            or (high is not None and number > high)
-        ):
+        if not number.is_finite() or (low is not None and number < low) or (high is not None and number > high):
             return Fault(self.name, "out-of-range", f"`{self.name}` must be {low}-{high}, found {value}")
         return None
 

@@ -1,0 +1,425 @@
+"""A recipe file → Recipe, or every Problem in it. What problems look like is in tests/problems."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from runner import recipe, settings
+from runner.contracts import CONTRACTS
+from runner.diagnostics import Problem
+from tests.test_settings import VALUES, changed
+
+SETTINGS: dict[str, Any] = {
+    "workspaces": {
+        "studio": {
+            "endpoint": "sandbox",
+            "currency": "USD",
+            "time_zone": "Europe/Berlin",
+            "budget": {"day": "5.00"},
+        }
+    },
+    "presets": {"photo": {"creativity": Decimal("0.3")}, "plain": {}},
+}
+RECIPE: dict[str, Any] = {
+    "workspace": "studio",
+    "model": "stability-upscale-creative",
+    "sources": [{"folder": "pictures", "preset": "photo"}],
+    "prompts": {"restore": {"text": "Restore {stem}.", "negative": "text"}},
+    "output": {"folder": "out"},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "omixa.toml").write_text(tomli_w.dumps(SETTINGS))
+    for folder in ("recipes", "pictures/more", "prompts"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def load(root: Path, data: dict[str, Any], name: str = "one") -> tuple[recipe.Recipe | None, list[Problem]]:
+    path = root / "recipes" / f"{name}.toml"
+    path.write_text(tomli_w.dumps(data), encoding="utf-8")
+    declared, problems = settings.load(root)
+    assert problems == []
+    assert declared is not None
+    return recipe.load(path, declared)
+
+
+def loaded(root: Path, data: dict[str, Any]) -> recipe.Recipe:
+    made, problems = load(root, data)
+    assert problems == []
+    assert made is not None
+    return made
+
+
+def codes(root: Path, data: dict[str, Any], name: str = "one") -> list[str]:
+    made, problems = load(root, data, name)
+    assert (made is None) == bool(problems)
+    return [problem.code for problem in problems]
+
+
+def with_prompt(**prompt: Any) -> dict[str, Any]:
+    return {**RECIPE, "prompts": {"restore": prompt}}
+
+
+def with_source(**source: Any) -> dict[str, Any]:
+    return {**RECIPE, "sources": [{"folder": "pictures", **source}]}
+
+
+def with_output(**output: Any) -> dict[str, Any]:
+    return {**RECIPE, "output": {"folder": "out", **output}}
+
+
+def test_the_least_recipe_has_all_the_defaults(root: Path) -> None:
+    made = loaded(root, RECIPE)
+    assert (made.name, made.path) == ("one", root / "recipes/one.toml")
+    assert made.sources == (recipe.Source(folder=root / "pictures", prompts=("restore",), presets=("photo",)),)
+    assert made.sources[0].include == ("**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp")
+    assert made.prompts == {"restore": recipe.Prompt(name="restore", text="Restore {stem}.", negative="text")}
+    assert made.output == recipe.Output(folder=root / "out", name="{dir}/{stem}", format="png", flatten=None)
+    assert made.presets == {"": {}, "photo": {"creativity": Decimal("0.3")}, "plain": {}}
+    assert (made.budget, made.schedule, made.allow) == ({}, None, recipe.Allow())
+
+
+def test_everything_that_can_be_declared_is_kept(root: Path) -> None:
+    made = loaded(
+        root,
+        {
+            **RECIPE,
+            "description": "Old\nscans",
+            "cost_centre": "4711",
+            "labels": {"project": "archive"},
+            "budget": {"run": "2.00", "quarter": "20"},
+            "allow": {"style_preset": ["new-style"], "sixteen_bit": True},
+            "presets": {"new": {"style_preset": "new-style"}},
+            "schedule": {"cron": "0 2 * * 1-5", "missed": "once", "jitter_s": 60, "time_limit_s": 600},
+            "output": {"folder": "out", "name": "{stem}", "format": "jpeg", "flatten": "#FFFFFF"},
+        },
+    )
+    assert (made.description, made.cost_centre, made.labels) == ("Old\nscans", "4711", {"project": "archive"})
+    assert made.budget == {"run": 2_000_000, "quarter": 20_000_000}
+    assert made.allow == recipe.Allow(style_preset=("new-style",), sixteen_bit=True)
+    assert made.presets["new"] == {"style_preset": "new-style"}
+    assert made.schedule == recipe.Schedule(cron="0 2 * * 1-5", missed="once", jitter_s=60, time_limit_s=600)
+    assert made.output == recipe.Output(folder=root / "out", name="{stem}", format="jpeg", flatten="#ffffff")
+
+
+def test_the_recipes_own_preset_replaces_the_shared_one_as_a_whole(root: Path) -> None:
+    made = loaded(root, {**RECIPE, "presets": {"photo": {"seed": 0}}})
+    assert made.presets["photo"] == {"seed": 0}
+
+
+def test_prompts_and_presets_are_one_name_or_several(root: Path) -> None:
+    data = with_source(prompt=["restore"], preset=["photo", "plain"])
+    source = loaded(root, data).sources[0]
+    assert (source.prompts, source.presets) == (("restore",), ("photo", "plain"))
+
+
+def test_a_source_without_preset_has_the_nameless_one_without_options(root: Path) -> None:
+    made = loaded(root, with_source())
+    assert made.sources[0].presets == ("",)
+    assert made.presets[""] == {}
+
+
+def test_one_prompt_needs_no_naming_and_two_do(root: Path) -> None:
+    assert loaded(root, with_source()).sources[0].prompts == ("restore",)
+    two = {**with_source(), "prompts": {"a": {"text": "A."}, "b": {"text": "B."}}}
+    assert codes(root, two) == ["missing-prompt"]
+
+
+# --- prompt files --------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_file_is_read_with_its_includes(root: Path) -> None:
+    (root / "prompts/main.txt").write_bytes(b"\xef\xbb\xbfKeep {stem}. {file:parts/style.txt}\r\n")
+    (root / "prompts/parts").mkdir()
+    (root / "prompts/parts/style.txt").write_text("Crisp {{detail}}.\n\n")
+    prompt = loaded(root, with_prompt(file="prompts/main.txt")).prompts["restore"]
+    assert prompt.text == "Keep {stem}. Crisp {{detail}}.\n"
+    assert prompt.file == "prompts/main.txt"
+
+
+def test_text_in_the_recipe_includes_relative_to_the_project(root: Path) -> None:
+    (root / "prompts/style.txt").write_text("Crisp.")
+    prompt = loaded(root, with_prompt(text="A. {file:prompts/style.txt}", negative="{file:prompts/style.txt}"))
+    assert prompt.prompts["restore"].text == "A. Crisp."
+    assert prompt.prompts["restore"].negative == "Crisp."
+
+
+def test_the_same_file_may_be_included_twice(root: Path) -> None:
+    (root / "prompts/style.txt").write_text("Crisp.")
+    text = "{file:prompts/style.txt} {file:prompts/style.txt}"
+    assert loaded(root, with_prompt(text=text)).prompts["restore"].text == "Crisp. Crisp."
+
+
+def test_a_file_that_includes_itself_is_a_circle(root: Path) -> None:
+    (root / "prompts/a.txt").write_text("A {file:a.txt}")
+    _, problems = load(root, with_prompt(text="{file:prompts/a.txt}"))
+    assert [problem.code for problem in problems] == ["circular-prompt"]
+    assert problems[0].message.endswith("circle: prompts/a.txt → prompts/a.txt")
+
+
+def test_a_circle_through_a_link_is_a_circle(root: Path) -> None:
+    (root / "prompts/a.txt").write_text("A {file:b.txt}")
+    (root / "prompts/b.txt").symlink_to("a.txt")
+    assert codes(root, with_prompt(file="prompts/a.txt")) == ["circular-prompt"]
+
+
+def test_includes_cannot_multiply_without_end(root: Path) -> None:
+    for level in range(8):
+        (root / f"prompts/{level}.txt").write_text(f"{{file:{level + 1}.txt}}" * 20)
+    (root / "prompts/8.txt").write_text("x")
+    assert set(codes(root, with_prompt(file="prompts/0.txt"))) == {"too-many-includes"}
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "link.txt"])
+def test_text_from_outside_the_project_is_not_read(name: str, root: Path) -> None:
+    (root.parent / "outside.txt").write_text("secret")
+    (root / "link.txt").symlink_to(root.parent / "outside.txt")
+    assert codes(root, with_prompt(file=name)) == ["outside-project"]
+    assert codes(root, with_prompt(text=f"{{file:{name}}}")) == ["outside-project"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, "missing-prompt-file"),
+        (b"\xff", "missing-prompt-file"),
+        (b"x" * 65537, "missing-prompt-file"),
+        (b"\n", "empty-prompt"),
+        (b"x" * 10_000 + b"\n", None),
+        ("ü".encode() * 10_000, None),
+        (b"x" * 10_001, "too-long"),
+        (b"use omx_live_0123456789", "key-in-file"),
+    ],
+)
+def test_each_fault_of_a_prompt_file(content: bytes | None, code: str | None, root: Path) -> None:
+    if content is not None:
+        (root / "prompts/a.txt").write_bytes(content)
+    assert codes(root, with_prompt(file="prompts/a.txt")) == ([code] if code else [])
+
+
+def test_a_fault_in_a_prompt_file_stands_in_that_file(root: Path) -> None:
+    (root / "prompts/a.txt").write_text("A\n  {nmae}\n")
+    _, problems = load(root, with_prompt(file="prompts/a.txt"))
+    assert problems[0].place is not None
+    assert (problems[0].place.path, problems[0].place.line, problems[0].place.column) == ("prompts/a.txt", 2, 3)
+
+
+def test_a_prompt_file_that_is_no_file_is_not_waited_for(root: Path) -> None:
+    import os
+
+    os.mkfifo(root / "prompts/pipe.txt")
+    assert codes(root, with_prompt(file="prompts/pipe.txt")) == ["missing-prompt-file"]
+    assert codes(root, with_prompt(file="prompts")) == ["missing-prompt-file"]
+
+
+# --- limits, one inside and one outside ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (with_prompt(text="x" * 10_000), []),
+        (with_prompt(text="x" * 10_001), ["too-long"]),
+        (with_prompt(text="x" * 10_000 + "{stem}"), []),
+        (with_prompt(text="x" * 10_001 + "{stem}"), ["too-long"]),
+        (with_prompt(text="{stem}"), []),
+        (with_prompt(text=""), ["empty-prompt"]),
+        (with_prompt(text=" \n"), ["empty-prompt"]),
+        (with_prompt(text="x", negative=""), []),
+        (with_prompt(text="x", negative="x" * 10_000), []),
+        (with_prompt(text="x", negative="x" * 10_001), ["too-long"]),
+        (with_prompt(text="x", negative="{stm}"), ["unknown-placeholder"]),
+        (with_prompt(text="{{stm}} {{}}"), []),
+        (with_prompt(text="{stm"), ["lone-brace"]),
+        (with_prompt(text="stm}"), ["lone-brace"]),
+        (with_prompt(text="{}"), ["unknown-placeholder"]),
+        (with_prompt(text="{file:}"), ["missing-prompt-file"]),
+        (with_prompt(), ["missing-text"]),
+        (with_prompt(text="x", file="y"), ["text-and-file"]),
+        (with_source(include=["**/*.tif"], exclude=["drafts/**"]), []),
+        (with_source(include=[]), ["too-short"]),
+        (with_source(include=["/etc/*"]), ["bad-pattern"]),
+        (with_source(include=["a/../../*"]), ["bad-pattern"]),
+        (with_source(include=[""]), ["bad-pattern"]),
+        (with_source(prompt=[]), ["too-short"]),
+        (with_source(prompt="restor"), ["unknown-prompt"]),
+        (with_source(preset=["photo", "phot"]), ["unknown-preset"]),
+        (with_source(preset=3), ["wrong-type"]),
+        ({**RECIPE, "presets": {"a": {"creativity": Decimal("0.1"), "seed": 4294967294}}}, []),
+        ({**RECIPE, "presets": {"a": {"creativity": Decimal("0.5"), "seed": 0}}}, []),
+        ({**RECIPE, "presets": {"a": {"creativity": Decimal("0.09")}}}, ["out-of-range"]),
+        ({**RECIPE, "presets": {"a": {"creativity": Decimal("0.51")}}}, ["out-of-range"]),
+        ({**RECIPE, "presets": {"a": {"seed": 4294967295}}}, ["out-of-range"]),
+        ({**RECIPE, "presets": {"a": {"seed": Decimal("1.0")}}}, ["wrong-type"]),
+        ({**RECIPE, "presets": {"a": {"creativity": True}}}, ["wrong-type"]),
+        ({**RECIPE, "presets": {"a": {"negative_prompt": "x"}}}, ["option-elsewhere"]),
+        ({**RECIPE, "presets": {"a": {"model": "x"}}}, ["unknown-option"]),
+        ({**RECIPE, "presets": {"a": {"style_preset": "new"}}}, ["unknown-choice"]),
+        ({**RECIPE, "presets": {"a": {"style_preset": "new"}}, "allow": {"style_preset": ["new"]}}, []),
+        ({**RECIPE, "presets": {"a": {"style_preset": "old"}}, "allow": {"style_preset": ["new"]}}, ["unknown-choice"]),
+        ({**RECIPE, "schedule": {"cron": "0 2 * * *", "jitter_s": 3600}}, []),
+        ({**RECIPE, "schedule": {"cron": "0 2 * * *", "jitter_s": 3601}}, ["out-of-range"]),
+        ({**RECIPE, "schedule": {"cron": "0 2 * * *", "time_limit_s": 0}}, ["out-of-range"]),
+        ({**RECIPE, "schedule": {"paused": True}}, ["missing-key"]),
+        ({**RECIPE, "labels": {"a": "x" * 200}}, []),
+        ({**RECIPE, "labels": {"a": "x" * 201}}, ["bad-text"]),
+        ({**RECIPE, "cost_centre": "a\nb"}, ["bad-text"]),
+        ({**RECIPE, "cost_centre": ""}, ["bad-text"]),
+        ({**RECIPE, "description": "x" * 2001}, ["too-long"]),
+        ({**RECIPE, "name": "x"}, ["unknown-key"]),
+        ({**RECIPE, "path": "x"}, ["unknown-key"]),
+        ({**RECIPE, "sources": []}, ["too-short"]),
+        ({**RECIPE, "prompts": {}}, ["too-short"]),
+        (with_output(name="{dir}/{prompt}/{stem}.{suffix}.{preset}"), []),
+        (with_output(name="/{stem}"), ["unsafe-output-name"]),
+        (with_output(name="../{stem}"), ["unsafe-output-name"]),
+        (with_output(name="a/../../{stem}"), ["unsafe-output-name"]),
+        (with_output(name="a\\{stem}"), ["unsafe-output-name"]),
+        (with_output(name="~/{stem}"), ["unsafe-output-name"]),
+        (with_output(name="{stem}\n"), ["unsafe-output-name"]),
+        (with_output(name="{stem}/"), ["unsafe-output-name"]),
+        (with_output(name=""), ["unsafe-output-name"]),
+        (with_output(name="{stem}.PNG"), ["extension-in-name"]),
+        (with_output(name="{name}"), ["unknown-placeholder"]),
+        (with_output(name="{file:x}"), ["unknown-placeholder"]),
+        (with_output(flatten="#abcde"), ["bad-colour"]),
+        (with_output(folder=""), ["bad-path"]),
+        (with_output(folder="a\0b"), ["bad-path"]),
+        (with_source(folder="x" * 300), ["bad-path"]),
+        (with_source(folder="~nobody/x"), ["missing-folder"]),
+        (with_output(folder="pictures/out"), []),
+        (with_output(folder="pictures"), ["output-over-source"]),
+        (with_output(folder="pictures/more/.."), ["output-over-source"]),
+        (with_output(folder="."), ["output-over-source"]),
+        (with_output(folder=".."), ["output-over-source"]),
+    ],
+)
+def test_each_rule_inside_and_outside(data: dict[str, Any], expected: list[str], root: Path) -> None:
+    assert codes(root, data) == expected
+
+
+def test_an_output_folder_that_is_a_link_to_the_sources_is_the_sources(root: Path) -> None:
+    (root / "out").symlink_to("pictures")
+    assert codes(root, RECIPE) == ["output-over-source"]
+
+
+@pytest.mark.parametrize("name", ["one", "1", "a.b_c-d", "x" * 64])
+def test_names_of_recipes(name: str, root: Path) -> None:
+    assert codes(root, RECIPE, name) == []
+
+
+@pytest.mark.parametrize("name", ["One", "-a", ".a", "a b", "ü", "x" * 65])
+def test_names_that_recipes_cannot_have(name: str, root: Path) -> None:
+    assert codes(root, RECIPE, name) == ["bad-name"]
+
+
+def test_a_shared_preset_for_another_model_is_refused_where_it_is_used(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = CONTRACTS["stability-upscale-creative"]
+    strength = replace(next(field for field in contract.fields if field.name == "creativity"), name="strength")
+    other = replace(contract, model="other", fields=(*contract.fields, strength))
+    monkeypatch.setitem(CONTRACTS, "other", other)
+    presets = {"photo": {"strength": Decimal("0.3")}}
+    (root / "omixa.toml").write_text(tomli_w.dumps({**SETTINGS, "presets": presets}))
+
+    assert codes(root, {**RECIPE, "model": "other"}) == []
+    assert codes(root, with_source()) == []
+    assert codes(root, RECIPE) == ["preset-misfit"]
+    assert codes(root, {**RECIPE, "presets": {"photo": {}}}) == []
+
+
+PATHS = [
+    *[(key,) for key in (*RECIPE, "description", "labels", "presets", "budget", "allow", "schedule", "x")],
+    ("prompts", "restore"),
+    ("prompts", "restore", "text"),
+    ("prompts", "restore", "negative"),
+    ("prompts", "a b"),
+    ("presets", "photo"),
+    ("presets", "photo", "style_preset"),
+    *[("output", key) for key in ("folder", "name", "format", "flatten", "x")],
+    ("budget", "run"),
+    ("allow", "style_preset"),
+    ("allow", "sixteen_bit"),
+    *[("schedule", key) for key in ("cron", "time_zone", "missed", "jitter_s", "time_limit_s", "paused")],
+    *[("sources", key) for key in ("folder", "include", "exclude", "prompt", "preset", "x")],
+]
+
+
+@hypothesis_settings(max_examples=400, deadline=None)
+@given(path=st.sampled_from(PATHS), value=VALUES)
+def test_any_value_anywhere_is_a_problem_with_a_place_or_none_at_all(
+    tmp_path_factory: pytest.TempPathFactory, path: tuple[str, ...], value: Any
+) -> None:
+    root = tmp_path_factory.getbasetemp()
+    (root / "omixa.toml").write_text(tomli_w.dumps(SETTINGS))
+    (root / "recipes").mkdir(exist_ok=True)
+    (root / "pictures").mkdir(exist_ok=True)
+    data = changed(RECIPE, path, value) if path[0] != "sources" or len(path) == 1 else with_source(**{path[1]: value})
+    _, problems = load(root, data)
+    assert all(problem.place is not None and problem.code != "bad-value" for problem in problems)
+
+
+def test_all_recipes_are_checked_although_the_settings_are_broken(root: Path) -> None:
+    from runner import project
+    from runner.diagnostics import Problems
+
+    (root / "recipes/a.toml").write_text(tomli_w.dumps({**RECIPE, "workspace": "studo"}))
+    (root / "recipes/b.toml").write_text(tomli_w.dumps({**RECIPE, "output": {}}))
+    (root / "omixa.toml").write_text("x = 1\n" + tomli_w.dumps(SETTINGS))
+    with pytest.raises(Problems) as caught:
+        project.load(root, [])
+    found = [(problem.place.path if problem.place else "", problem.code) for problem in caught.value.problems]
+    assert found == [
+        ("omixa.toml", "unknown-key"),
+        ("recipes/a.toml", "unknown-workspace"),
+        ("recipes/b.toml", "missing-key"),
+    ]
+
+
+def test_a_broken_shared_preset_is_reported_once_however_many_use_it(root: Path) -> None:
+    from runner import project
+
+    for name in ("a", "b"):
+        (root / f"recipes/{name}.toml").write_text(tomli_w.dumps({**RECIPE, "output": {"folder": name}}))
+    (root / "omixa.toml").write_text(tomli_w.dumps({**SETTINGS, "presets": {"photo": {"creativity": 3}}}))
+    _, _, problems = project.load_all(root, [])
+    assert [(problem.place.path if problem.place else "", problem.code) for problem in problems] == [
+        ("omixa.toml", "out-of-range")
+    ]
+
+
+def test_a_misspelled_name_finds_the_recipes_own_and_the_shared_presets(root: Path) -> None:
+    own = {"presets": {"soft": {}}}
+    for name, meant in (("sotf", "soft"), ("pohto", "photo")):
+        _, problems = load(root, {**with_source(preset=name), **own})
+        assert [problem.label for problem in problems] == [f"did you mean `{meant}`?"]
+
+
+def test_recipes_are_found_by_name_file_and_path(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner import project
+    from runner.errors import UsageError
+
+    for name in ("b", "a", "c"):
+        (root / f"recipes/{name}.toml").write_text(tomli_w.dumps(RECIPE))
+    paths = {name: root / f"recipes/{name}.toml" for name in "abc"}
+    assert project.recipe_paths(root, []) == [paths["a"], paths["b"], paths["c"]]
+    assert project.recipe_paths(root, ["c", "a.toml", "recipes/c.toml"]) == [paths["c"], paths["a"]]
+    monkeypatch.chdir(root / "recipes")
+    assert project.recipe_paths(root, ["./b.toml"]) == [paths["b"]]
+    for name in ("d", "other/a.toml", "../a.toml", ""):
+        with pytest.raises(UsageError, match="there is no recipe"):
+            project.recipe_paths(root, [name])
+    settings_made, recipes = project.load(root, ["b"])
+    assert [one.name for one in recipes] == ["b"]
+    assert settings_made.root == root
