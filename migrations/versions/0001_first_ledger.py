@@ -33,8 +33,7 @@ def upgrade() -> None:
             "name",
             "period",
             "label",
-            "zone",
-            name=op.f("uq_budget_windows_workspace_scope_name_period_label_zone"),
+            name=op.f("uq_budget_windows_workspace_scope_name_period_label"),
         ),
     )
     op.create_table(
@@ -139,8 +138,7 @@ def upgrade() -> None:
             "(state = 'settled') = (billed_micros IS NOT NULL)", name=op.f("ck_attempts_settled_is_billed")
         ),
         sa.CheckConstraint(
-            "(state IN ('reserved', 'sent', 'unknown')) = (live_key IS NOT NULL)",
-            name=op.f("ck_attempts_live_has_key"),
+            "(state IN ('reserved', 'sent', 'unknown')) = (live_key IS NOT NULL)", name=op.f("ck_attempts_live_has_key")
         ),
         sa.CheckConstraint(
             "state IN ('reserved', 'sent', 'unknown', 'settled', 'released')", name=op.f("ck_attempts_state")

@@ -32,13 +32,8 @@ def run(*, project: str | None, workspace: str | None, json: bool, **_: object) 
     settings, recipes = _load(find_root(project))
     wanted = _wanted(settings, workspace)
     at = clock()
-    database = open_database(ledger_path(settings), create=False)
-    try:
-        shown = [
-            _of(one, [recipe for recipe in recipes if recipe.workspace == one.name], database, at) for one in wanted
-        ]
-    finally:
-        database.close()
+    with open_database(ledger_path(settings), create=False) as database:
+        shown = [_of(one, recipes, database, at) for one in wanted]
     if json:
         from json import dumps
 
@@ -88,7 +83,7 @@ def _of(workspace: "Workspace", recipes: "list[Recipe]", database: "Database", a
     from runner.ledger.values import Cap
 
     held: list[tuple[str | None, Cap]] = [(None, cap) for cap in caps_of(workspace)]
-    for recipe in recipes:
+    for recipe in (recipe for recipe in recipes if recipe.workspace == workspace.name):
         held += [(recipe.name, cap) for cap in caps_of(workspace, recipe) if cap.scope != "workspace"]
     if workspace.unlimited:
         held.insert(0, (None, Cap("workspace", "", "total", 0)))

@@ -55,11 +55,8 @@ def ledger(project: str | None) -> "Iterator[tuple[Settings, Database]]":
     settings, problems = load(find_root(project))
     if settings is None:
         raise Problems(problems)
-    database = open_database(ledger_path(settings), create=False)
-    try:
+    with open_database(ledger_path(settings), create=False) as database:
         yield settings, database
-    finally:
-        database.close()
 
 
 def account(name: str | None, settings: "Settings", database: "Database") -> str | None:

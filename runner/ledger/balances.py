@@ -9,11 +9,13 @@ from sqlalchemy import (
     Connection,
     Select,
     TextClause,
+    and_,
     bindparam,
     false,
     func,
     insert,
     literal,
+    or_,
     select,
     text,
     update,
@@ -43,26 +45,50 @@ _FREE = text(
 )
 
 
+_OTHERS = select(BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.period).where(
+    BUDGET_WINDOWS.c.workspace == bindparam("workspace"),
+    or_(
+        BUDGET_WINDOWS.c.scope == "workspace",
+        and_(BUDGET_WINDOWS.c.scope == "recipe", BUDGET_WINDOWS.c.name == bindparam("recipe")),
+    ),
+    BUDGET_WINDOWS.c.label.in_(bindparam("labels", expanding=True)),
+)
+
+# Stands in for the cap of a window that exists although nothing is declared for it now: all amounts are far below.
+_NO_CAP = 2**62
+
+
 class WindowRows:
     """Finds the row of a window, or makes it. Rows are never deleted, so their numbers are remembered."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[str, str, str, str, str, str], int] = {}
+        self._ids: dict[tuple[str, str, str, str, str], int] = {}
 
-    def find(self, connection: Connection, run: RunFacts, cap: Cap, day: date) -> int:
+    def all(self, connection: Connection, run: RunFacts, caps: Sequence[Cap], day: date) -> list[tuple[int, Cap]]:
+        """Every window that a request falls under: those of the caps, and any other that was ever made for this span.
+
+        So a window counts everything in its span, also while no cap is declared for it.
+        """
+        held = [(self._find(connection, run, cap, day), cap) for cap in caps]
+        known = {id_ for id_, _ in held}
+        labels = [windows.window(period, day, run.zone).label for period in windows.PERIODS]
+        others = connection.execute(_OTHERS, {"workspace": run.workspace, "recipe": run.recipe, "labels": labels})
+        return held + [(row.id, Cap("workspace", "", row.period, _NO_CAP)) for row in others if row.id not in known]
+
+    def _find(self, connection: Connection, run: RunFacts, cap: Cap, day: date) -> int:
         """The row of a window, made at its first use from what was already spent in it."""
         window = None if cap.period == "run" else windows.window(cap.period, day, run.zone)
-        label = window.label if window else "run"
-        key = (run.workspace, cap.scope, cap.name, cap.period, label, run.zone)
+        key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
         if key in self._ids:
             return self._ids[key]
-        names = dict(zip(("workspace", "scope", "name", "period", "label", "zone"), key, strict=True))
+        names = dict(zip(("workspace", "scope", "name", "period", "label"), key, strict=True))
         columns = BUDGET_WINDOWS.c
         row = connection.execute(
             select(columns.id, columns.cap_micros).where(*(columns[name] == value for name, value in names.items()))
         ).first()
         if row is None:
             ends_at = window.ends_at if window else None
+            names["zone"] = run.zone
             # Not remembered yet: this transaction may still fail.
             return _add_window(connection, names, cap.cap_micros, window, moment(ends_at) if ends_at else None)
         if row.cap_micros != cap.cap_micros:
@@ -120,7 +146,6 @@ def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: da
             columns.name == cap.name,
             columns.period == cap.period,
             columns.label == (window.label if window else "run"),
-            columns.zone == zone,
         )
     ).first()
     found = row or connection.execute(_sums(_inside(workspace, cap.scope, cap.name, window))).one()

@@ -162,7 +162,7 @@ class Ledger:
             amount = max(amount_micros, seen or 0)
             now = self._moment(connection, at)
             day = windows.local_day(now, run.zone)
-            held = [(self._windows.find(connection, run, cap, day), cap) for cap in caps]
+            held = self._windows.all(connection, run, caps, day)
             if held:
                 taking = connection.begin_nested()
                 if not balances.take(connection, held, amount):

@@ -137,7 +137,7 @@ BUDGET_WINDOWS = Table(
     Column("name", Text, nullable=False),  # "" for the workspace, else the recipe's name or the run's uid
     Column("period", Text, nullable=False),
     Column("label", Text, nullable=False),
-    Column("zone", Text, nullable=False),
+    Column("zone", Text, nullable=False),  # whose calendar it was when the row was made
     Column("ends_at", Text),  # None: never
     Column("cap_micros", WHOLE, nullable=False),  # as last declared; each reservation brings its own
     Column("open_micros", WHOLE, nullable=False),
@@ -145,7 +145,7 @@ BUDGET_WINDOWS = Table(
     CheckConstraint("scope IN ('workspace', 'recipe', 'run')", name="scope"),
     CheckConstraint("open_micros >= 0", name="open"),
     CheckConstraint("settled_micros >= 0", name="settled"),
-    UniqueConstraint("workspace", "scope", "name", "period", "label", "zone"),
+    UniqueConstraint("workspace", "scope", "name", "period", "label"),
 )
 
 ATTEMPT_WINDOWS = Table(

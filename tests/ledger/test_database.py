@@ -147,9 +147,7 @@ def test_a_full_disk_is_named_and_nothing_is_written_by_halves(ledger_path: Path
         "except LedgerError as error:\n"
         "    print(error.message)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(ledger_path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(ledger_path)], capture_output=True, text=True, check=True)
     assert "cannot be written: the disk is full" in done.stdout or "cannot be used: disk I/O error" in done.stdout
     opened = database.open_database(ledger_path, create=False)
     with opened.read() as connection:

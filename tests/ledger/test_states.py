@@ -231,6 +231,27 @@ def test_a_cap_declared_in_the_middle_of_a_month_counts_the_whole_month(desk: De
     assert desk.balance(MONTH) == (0, 39_000)
 
 
+@pytest.mark.parametrize("cap", [MONTH, replace(RECIPE, cap_micros=1_000_000)])
+def test_a_cap_that_was_removed_and_put_back_counts_what_was_spent_in_between(
+    desk: Desk, open_ledger: Callable[[], Ledger], cap: Cap
+) -> None:
+    desk.buy("a", amount=600_000, billed=600_000, caps=[cap])
+    # Another process, whose settings do not declare the cap.
+    Desk(open_ledger(), replace(RUN, uid="run-2")).buy("b", amount=600_000, billed=600_000, caps=[])
+    refusal = desk.reserve("c", amount=600_000, caps=[replace(cap, cap_micros=1_500_000)])
+    assert isinstance(refusal, Refusal)
+    assert refusal.settled_micros == 1_200_000
+    assert desk.balance(cap) == (0, 1_200_000)
+
+
+def test_a_time_zone_that_changes_and_changes_back_leaves_the_month_whole(desk: Desk) -> None:
+    desk.buy("a", amount=400_000, billed=400_000)
+    elsewhere = Desk(desk.ledger, replace(RUN, uid="run-2", zone="Asia/Tokyo"))
+    assert isinstance(elsewhere.reserve("b", amount=700_000), Refusal)
+    elsewhere.buy("c", amount=400_000, billed=400_000)
+    assert desk.balance() == (0, 800_000)
+
+
 def test_a_new_recipe_cap_counts_only_its_recipe(desk: Desk) -> None:
     other = Desk(desk.ledger, replace(RUN, uid="run-2", recipe="other"))
     other.buy("x", caps=[])
@@ -247,7 +268,7 @@ def test_a_cap_that_was_lowered_holds_from_the_next_reservation_on(desk: Desk) -
 
 
 def test_a_workspace_keeps_its_currency(desk: Desk) -> None:
-    with pytest.raises(UsageError, match="kept in USD in the ledger, omixa.toml says EUR"):
+    with pytest.raises(UsageError, match=r"kept in USD in the ledger, omixa\.toml says EUR"):
         Desk(desk.ledger, replace(RUN, uid="run-2", currency="EUR"))
 
 

@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "skip-one-cap",
         "every declared cap is asked",
-        LEDGER,
+        BALANCES,
         "for cap in caps]",
         "for cap in caps[1:]]",
         f"{STATES} -k wherever_it_stands",
@@ -138,6 +138,14 @@ MUTANTS = (
         "open_micros=open_micros, settled_micros=settled_micros, ends_at",
         "open_micros=0, settled_micros=0, ends_at",
         f"{STATES} -k middle_of_a_month",
+    ),
+    Mutant(
+        "undeclared-is-not-counted",
+        "a window counts its whole span, also while no cap is declared for it",
+        BALANCES,
+        "for row in others if row.id not in known]",
+        "for row in ()]",
+        f"{STATES} -k put_back",
     ),
     Mutant(
         "unknown-may-free",
