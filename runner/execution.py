@@ -6,6 +6,7 @@
 import hashlib
 import json
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,11 @@ class Means:
     def spool(self) -> Path:
         """Where raw answers wait until they are booked."""
         return self.home / "spool"
+
+    @property
+    def work(self) -> Path:
+        """Where each run keeps what it is about to send, in a folder of its uid."""
+        return self.home / "work"
 
     @property
     def raw(self) -> Path:
@@ -589,10 +595,19 @@ def recover(means: Means) -> list[Done]:
             # Between the list and the lock its own process may have ended it in good order.
             if any(id_ == run_id for id_, _ in usage.open_runs(means.ledger.database)):
                 found += [_recover_attempt(row, means) for row in usage.unfinished(means.ledger.database, run_id)]
+                _sweep(run_id, uid, means)
                 means.ledger.end_run(run_id, "died", at=means.now())
         finally:
             owner.let_go()
     return found
+
+
+def _sweep(run_id: int, uid: str, means: Means) -> None:
+    """Remove what the dead process had half written: nothing of it was booked as delivered."""
+    shutil.rmtree(means.work / uid, ignore_errors=True)
+    folders = {(means.root / path).parent for path in usage.output_paths(means.ledger.database, run_id)}
+    for folder in [*folders, *means.results.folder.glob("*")]:
+        images.sweep(folder)
 
 
 def _recover_attempt(row: Any, means: Means) -> Done:

@@ -152,7 +152,7 @@ def begin(
         program=f"omixa-runner {__version__}",
         slot=wishes.slot,
     )
-    work = means.home / "work" / uid
+    work = means.work / uid
     owner = owners.hold(means.home / "owners", uid)
     outcome: list[str] = []
     try:

@@ -93,12 +93,12 @@ def test_a_file_that_is_there_is_left_alone_and_said(tmp_path: Path, name: str) 
     assert (name == ".gitignore") == ("it should have the lines `.omixa/` and `out/`" in done.stdout)
 
 
-@pytest.mark.parametrize("name", ["omixa.toml", ".gitignore"])
-def test_nothing_is_written_through_a_link_that_leads_nowhere(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "code"), [("omixa.toml", 2), (".gitignore", 0)])
+def test_nothing_is_written_through_a_link_that_leads_nowhere(tmp_path: Path, name: str, code: int) -> None:
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     project.mkdir()
     (project / name).symlink_to(elsewhere)
-    omixa(project, "init")
+    assert omixa(project, "init").returncode == code
     assert not elsewhere.exists()
 
 

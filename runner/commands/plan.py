@@ -77,7 +77,7 @@ def totals(made: "Plan") -> str:
     from runner.money import show
     from runner.terminal import counted, table
 
-    counts = {}
+    counts: dict[str, int] = {}
     for item in made.items:
         counts[item.action] = counts.get(item.action, 0) + 1
     said = [f"{count} {action}" for action, count in counts.items()]

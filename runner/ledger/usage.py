@@ -185,6 +185,13 @@ def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
         return list(connection.execute(query.order_by(ATTEMPTS.c.id)))
 
 
+def output_paths(database: Database, run_id: int) -> list[str]:
+    """Where the pictures of a run were to stand."""
+    with database.read() as connection:
+        query = select(ATTEMPTS.c.output_path).where(ATTEMPTS.c.run_id == run_id).distinct()
+        return list(connection.execute(query).scalars())
+
+
 def run_facts(database: Database, run_id: int) -> RunFacts:
     """A run as it was recorded. Its zone is not recorded: nothing is reserved with these facts."""
     with database.read() as connection:

@@ -52,8 +52,11 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """It was not billed. `code` is a stable word such as `not-sent`, `rate-limited`, `moderated`, `key-refused`.
+    """It was not billed. `code` is a stable word.
 
+    From the endpoint: `rate-limited`, `unavailable`, `moderated`, `key-refused`, `account-empty`, `bad-request`,
+    `not-found`, `method-not-allowed`, `too-large`, `unsupported-type`, `unprocessable`. Without it, because nothing
+    was sent: `not-sent`, `not-in-contract`, `picture-unreadable`, `spool-unwritable`.
     `retry_after_s`: seconds to wait before it may be sent again by itself; None: never by itself.
     `stops_run`: no further request of this run can succeed (key refused, account empty).
     """
@@ -67,7 +70,12 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may have been billed. Never sent again by itself; only evidence changes it (contract B)."""
+    """It may have been billed. Never sent again by itself; only evidence changes it (contract B).
+
+    `code` is a stable word. No complete answer: `no-answer`, `answer-cut`, `answer-too-large`, `timed-out`,
+    `cancelled`, `picture-unreadable`, `answer-lost`, `spool-unreadable`. An answer that does not say:
+    `answer-unreadable`, `error-in-success`, `bill-unreadable`, `redirected`, `server-error`, `unexpected-status`.
+    """
 
     evidence: Evidence
     code: str
@@ -84,11 +92,16 @@ class Provider(Protocol):
         """Send one request and read its answer; never raises for anything the network does.
 
         `on_sending` is called once, after the connection stands and before the first byte of the body can leave;
-        if it raises, nothing of the body is sent and the exception comes out. The raw answer is at `spool`,
-        complete and on disk, before this returns Billed or any outcome for which an answer arrived.
+        if it raises, nothing of the body is sent and the exception comes out. A complete answer is at `spool`,
+        on disk, before this returns, unless the disk failed (then `fault` says so) or nothing had been sent. When
+        `on_sending` was not called, the outcome is Declined.
         """
         ...
 
     def read_spooled(self, spool: Path) -> Outcome:
         """The outcome of an answer that is already on disk, for a process that died after spooling it."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop now, from any thread: what is in flight ends at once, by what is certain then; nothing more is sent."""
         ...

@@ -1,0 +1,222 @@
+"""Writes pictures so that a crash, a full disk or a wrong name never leaves half a file or costs a paid result."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from runner.errors import DiskError
+from runner.images.formats import SUFFIXES, Unusable, media_type_of
+
+_BLOCK_BYTES = 1024 * 1024
+_FREE_SOME = "free some space there or choose another folder, then run again"
+_OTHER_FOLDER = "choose another folder"
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+# errno → what it means, what to do next
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", _FREE_SOME),
+    errno.EDQUOT: ("the disk quota is used up", _FREE_SOME),
+    errno.EROFS: ("the file system is read-only", _OTHER_FOLDER),
+    errno.EACCES: ("this user may not write there", "grant write access or choose another folder"),
+    errno.EPERM: ("this user may not write there", "grant write access or choose another folder"),
+    errno.ENAMETOOLONG: ("the name is too long", "shorten the name template or the names of the folders"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _OTHER_FOLDER),
+    errno.EEXIST: ("a part of the path is a file, not a folder", _OTHER_FOLDER),
+    errno.EISDIR: ("a folder of that name is in the way", "rename the folder or choose another name"),
+    errno.EFBIG: (
+        "it would be larger than this system or `ulimit -f` allows",
+        "raise the limit or choose another disk",
+    ),
+}
+
+
+_PART_PREFIX, _PART_SUFFIX = ".omixa-", ".part"
+
+
+def free_bytes(folder: Path) -> int:
+    """The bytes this user can still write at `folder`, or at its nearest parent that exists. Raises DiskError."""
+    with explained(folder):
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure, before anything is paid for, that a file can be written in a folder; it is created when missing.
+
+    Raises DiskError.
+    """
+    with explained(folder):
+        make_folder(folder)
+        probe = folder / f"{_PART_PREFIX}{secrets.token_hex(8)}{_PART_SUFFIX}"
+        try:
+            probe.write_bytes(b"probe")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
+    """Put a copy of `source` at `target`, on disk when this returns: the whole file or nothing.
+
+    Missing folders are created. An existing file is replaced, or left alone with a DiskError when `over` is False.
+    Nothing is written through a symbolic link at `target`. Raises DiskError and leaves no temporary file behind.
+    """
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise DiskError(f"`{source}` cannot be read: {error.strerror}") from error
+    with file, explained(target):
+        make_folder(target.parent)
+        # In the same folder, so that the rename is one step; the leading dot keeps it out of `find`.
+        part = target.parent / f"{_PART_PREFIX}{secrets.token_hex(8)}{_PART_SUFFIX}"
+        try:
+            with part.open("xb") as written:
+                # Held until it has its name: `sweep` can tell it from what a dead process has left.
+                fcntl.flock(written, fcntl.LOCK_EX)
+                copy(file, written, part)
+                _into_place(part, target, over)
+        except Unusable as fault:
+            raise DiskError(f"`{source}` {fault.reason}") from fault
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+
+def _into_place(part: Path, target: Path, over: bool) -> None:
+    if target.is_symlink():
+        raise DiskError(
+            f"`{target}` is a symbolic link and is not written through", "remove the link or choose another name"
+        )
+    if over:
+        part.replace(target)
+        return
+    taken = DiskError(f"`{target}` already exists and is not written over", "move it away or choose another name")
+    try:
+        os.link(part, target)  # unlike rename, it refuses when the name is taken
+    except FileExistsError as error:
+        raise taken from error
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise taken from None
+        part.replace(target)
+
+
+def copy(source: BinaryIO, target: BinaryIO, path: Path) -> str:
+    """Copy one open file to another, on disk when this returns; the sha256 of what was copied, in hex.
+
+    `path` is the target's, for messages. Raises Unusable when the source cannot be read and DiskError when the target
+    cannot be written; the caller removes what is then left of the target.
+    """
+    digest = hashlib.sha256()
+    with explained(path):
+        for block in _blocks(source):
+            digest.update(block)
+            target.write(block)
+        target.flush()
+        os.fsync(target.fileno())
+    return digest.hexdigest()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that processes left in a folder when they were killed. Never raises.
+
+    Those of living processes are locked, and stay.
+    """
+    with suppress(OSError):
+        for part in folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"):
+            with suppress(OSError), part.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+
+
+def _blocks(source: BinaryIO) -> Iterator[bytes]:
+    try:
+        while block := source.read(_BLOCK_BYTES):
+            yield block
+    except OSError as error:
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, each on disk when this returns. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():  # otherwise another process was faster
+            raise
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the folder's names on disk: without it a power cut can undo a rename."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an OSError of writing `path` into a DiskError that says the cause and the next step."""
+    try:
+        yield
+    except OSError as error:
+        cause, hint = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "check the disk"))
+        raise DiskError(f"`{path}` cannot be written: {cause}", hint) from error
+
+
+class Results:
+    """Paid results by the sha256 of their bytes: `<folder>/ab/abcdef….png`. What is kept once comes back unpaid."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, file: Path) -> str:
+        """Keep a copy of `file`, on disk when this returns; its sha256 in hex. Kept twice is kept once.
+
+        Raises DiskError.
+        """
+        try:
+            with file.open("rb") as opened:
+                suffix = SUFFIXES.get(media_type_of(opened.read(12)) or "", ".bin")
+                opened.seek(0)
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                size_bytes = opened.tell()
+        except OSError as error:
+            raise DiskError(f"`{file}` cannot be read: {error.strerror}") from error
+        kept = self.path(digest)
+        if kept is None or kept.stat().st_size != size_bytes:
+            write_atomically(file, self._named(digest, suffix))
+        return digest
+
+    def path(self, digest: str) -> Path | None:
+        """The kept file of that sha256; None when it is not there, or empty."""
+        if not _DIGEST.fullmatch(digest):
+            return None
+        for suffix in (*SUFFIXES.values(), ".bin"):
+            path = self._named(digest, suffix)
+            with suppress(OSError):
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_size > 0:
+                    return path
+        return None
+
+    def _named(self, digest: str, suffix: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}{suffix}"

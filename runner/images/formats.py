@@ -1,0 +1,258 @@
+"""What a picture file says about itself before anything is decoded: type by magic bytes, size, depth, frames."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image, ImageCms, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+# The formats that are ever opened, by their registered types (contract C9); everything else is refused by name.
+SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+# Whatever a header declares: more is never decoded (a 900-megapixel picture would take 3.6 GB).
+PIXELS_MAX = 64_000_000
+
+# Pillow warns of broken EXIF and the like, which changes no pixel; it would only litter the terminal. Its warning
+# of too many pixels is of another kind, and cannot come up: the size is checked before a decoder exists.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_CHUNKS_MAX = 100_000
+_BLOCK_BYTES = 64 * 1024
+
+# What Pillow raises on damaged or hostile files (it promises no single type).
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    ImageCms.PyCMSError,
+)
+
+# Beginnings of files that people try, so that the message can name what it found.
+_OTHER_KINDS = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"8BPS", "Photoshop"),
+    (b"%PDF", "PDF"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "XML"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+)
+
+
+class Unusable(Exception):
+    """A picture file that cannot be used; `reason` is a phrase for a message, without the file's name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the file declares. Pixels as stored, before any orientation. `bits` per channel; `frames` ≥ 1.
+
+    `late_metadata`: a PNG with EXIF or XMP behind its pixels, which Pillow sees only after decoding.
+    `channels` is a plain PNG's, one byte each, for reading it in bands; 0 when the file has to be read whole.
+    """
+
+    media_type: str
+    width: int
+    height: int
+    bits: int = 8
+    frames: int = 1
+    late_metadata: bool = False
+    channels: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a PNG or WebP file: its four-letter kind, and where its data lies."""
+
+    kind: bytes
+    offset: int
+    length: int
+
+
+def read_header(file: BinaryIO, size_bytes: int) -> Header:
+    """Read what an open file declares; nothing is decoded. Raises Unusable, also for a file that ends too early."""
+    file.seek(0)
+    head = file.read(32)
+    media_type = media_type_of(head)
+    if media_type is None:
+        raise Unusable(f"{_other_kind(head)}, expected PNG, JPEG or WebP (contract C9)")
+    if media_type == "image/png":
+        return _png_header(file, size_bytes)
+    if media_type == "image/webp":
+        return _webp_header(file, size_bytes)
+    file.seek(0)
+    with damage_as_unusable(), JpegImageFile(file) as picture:
+        return Header(media_type, *picture.size)
+
+
+def media_type_of(head: bytes) -> str | None:
+    """The registered type by the first bytes (12 at least), never by the file's name; None when unknown."""
+    if head.startswith(_PNG_MAGIC):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def _other_kind(head: bytes) -> str:
+    if head[4:8] == b"ftyp":
+        return {b"avif": "AVIF", b"avis": "AVIF"}.get(head[8:12], "HEIF or video")
+    return next((name for magic, name in _OTHER_KINDS if head.startswith(magic)), "not a picture")
+
+
+@contextmanager
+def damage_as_unusable(saying: str = "cannot be decoded") -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged file into Unusable, its reason beginning with `saying`."""
+    try:
+        yield
+    except _DAMAGE as error:
+        detail = str(error).strip() or type(error).__name__
+        raise Unusable(f"{saying}: {detail}") from error
+
+
+def decoder(file: BinaryIO, header: Header) -> ImageFile.ImageFile:
+    """Pillow's lazy picture of an open file; pixels are read by its `load()`. Use within damage_as_unusable.
+
+    The classes are called by name instead of through Image.open: the allow-list is then the code itself, and a
+    phone's multi-picture JPEG stays a JPEG. Raises Unusable above PIXELS_MAX.
+    """
+    refuse_bomb(header)
+    file.seek(0)
+    if header.media_type == "image/png":
+        return PngImageFile(file)
+    if header.media_type == "image/jpeg":
+        return JpegImageFile(file)
+    return WebPImageFile(file)
+
+
+def refuse_bomb(header: Header) -> None:
+    """Raise Unusable for more pixels than are ever decoded, whatever a model accepts."""
+    if header.width * header.height > PIXELS_MAX:
+        raise Unusable(f"{header.width} × {header.height} pixels declared; more than {PIXELS_MAX} are never decoded")
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits per channel, scaled to 8; any other as it is. (Pillow's convert would clip it.)"""
+    if not picture.mode.startswith("I"):
+        return picture
+    return picture.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
+
+
+def png_chunks(file: BinaryIO, size_bytes: int, *, checked: bool = False) -> Iterator[Chunk]:
+    """The chunks of a PNG up to its end; the caller may read and seek in between. `checked` compares each CRC.
+
+    Raises Unusable when the file ends before IEND does.
+    """
+    at = len(_PNG_MAGIC)
+    for _ in range(_CHUNKS_MAX):
+        file.seek(at)
+        start = file.read(8)
+        if len(start) < 8:
+            raise Unusable("truncated: the PNG ends before its IEND chunk")
+        length, kind = struct.unpack(">I4s", start)
+        if at + length + 12 > size_bytes:
+            raise Unusable(f"truncated: the PNG ends within its {kind.decode('ascii', 'replace')} chunk")
+        if checked:
+            _check_crc(file, kind, length)
+        yield Chunk(kind, at + 8, length)
+        if kind == b"IEND":
+            return
+        at += length + 12
+    raise Unusable(f"a PNG of more than {_CHUNKS_MAX} chunks")
+
+
+def _check_crc(file: BinaryIO, kind: bytes, length: int) -> None:
+    crc = zlib.crc32(kind)
+    while length:
+        block = file.read(min(length, _BLOCK_BYTES))
+        crc = zlib.crc32(block, crc)
+        length -= len(block)
+    if file.read(4) != struct.pack(">I", crc):
+        raise Unusable(f"damaged: wrong checksum of the PNG's {kind.decode('ascii', 'replace')} chunk")
+
+
+def _png_header(file: BinaryIO, size_bytes: int) -> Header:
+    width = height = bits = colour = interlace = 0
+    frames, pixels_seen, late = 1, False, False
+    for number, chunk in enumerate(png_chunks(file, size_bytes)):
+        file.seek(chunk.offset)
+        if number == 0:
+            if chunk.kind != b"IHDR" or chunk.length != 13:
+                raise Unusable("damaged: the PNG does not begin with its header")
+            width, height, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", file.read(13))
+        elif chunk.kind == b"acTL" and chunk.length >= 4 and not pixels_seen:
+            frames = max(1, struct.unpack(">I", file.read(4))[0])
+        elif chunk.kind in (b"eXIf", b"iTXt"):
+            late = late or pixels_seen
+        pixels_seen = pixels_seen or chunk.kind == b"IDAT"
+    if not pixels_seen or not width or not height:
+        raise Unusable("damaged: the PNG has no pixels")
+    plain = bits == 8 and interlace == 0
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0) if plain else 0
+    return Header("image/png", width, height, bits, frames, late, channels)
+
+
+def _webp_header(file: BinaryIO, size_bytes: int) -> Header:
+    """Size and frames of a WebP file (https://developers.google.com/speed/webp/docs/riff_container)."""
+    file.seek(4)
+    end = 8 + int.from_bytes(file.read(4), "little")
+    if end > size_bytes:
+        raise Unusable(f"truncated: the WebP declares {end} bytes, {size_bytes} are there")
+    width = height = frames = 0
+    for chunk in _riff_chunks(file, end):
+        data = file.read(min(chunk.length, 10))
+        if chunk.kind == b"ANMF":
+            frames += 1
+        elif width:
+            continue  # the first size is the canvas; what follows are parts of it
+        elif chunk.kind == b"VP8X" and len(data) == 10:
+            width = 1 + int.from_bytes(data[4:7], "little")
+            height = 1 + int.from_bytes(data[7:10], "little")
+        elif chunk.kind == b"VP8L" and len(data) >= 5:
+            packed = int.from_bytes(data[1:5], "little")
+            width, height = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+        elif chunk.kind == b"VP8 " and len(data) == 10:
+            width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+    if not width or not height:
+        raise Unusable("damaged: the WebP declares no size")
+    return Header("image/webp", width, height, frames=max(1, frames))
+
+
+def _riff_chunks(file: BinaryIO, end: int) -> Iterator[Chunk]:
+    at = 12
+    for _ in range(_CHUNKS_MAX):
+        if at + 8 > end:
+            return
+        file.seek(at)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if at + 8 + length > end:
+            raise Unusable("damaged: a chunk of the WebP is longer than the file")
+        yield Chunk(kind, at + 8, length)
+        at += 8 + length + length % 2
+    raise Unusable(f"a WebP of more than {_CHUNKS_MAX} chunks")

@@ -1,0 +1,207 @@
+"""What a recipe wants: each source picture × prompt × preset, and the path of its result."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from runner import images
+from runner.declared import real, shown_path
+from runner.diagnostics import Place, Problem, Problems
+from runner.recipe import EXTENSIONS, Recipe, Source
+from runner.settings import Settings
+from runner.templates import fill
+from runner.tomlfile import Loc
+from runner.tomlfile import read as read_toml
+
+COMPONENT_BYTES_MAX = 200  # file systems allow 255; a temporary name beside the file needs some of it
+STATE_FOLDER = ".omixa"
+
+# Control characters, line separators, and the marks that make a name read backwards.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One picture to buy. `rel` is the source's path relative to `source_folder`, with forward slashes.
+
+    `source` and `output` are absolute; nothing is said about whether the output exists already.
+    """
+
+    source: Path
+    rel: str
+    source_folder: Path
+    prompt: str
+    preset: str
+    output: Path
+
+
+def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Problem]]:
+    """All that the recipe wants, in the order of its sources, and every problem with where results would go.
+
+    Reads folders, no pictures. Pictures in the output folder and in the project's state folder are no sources.
+    """
+    wanted: list[Wanted] = []
+    problems: list[Problem] = []
+    leave_out = (recipe.output.folder, settings.root / STATE_FOLDER)
+    for position, source in enumerate(recipe.sources):
+        pictures = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
+        for picture in pictures:
+            if _is_recordable(picture):
+                wanted += _of_picture(recipe, source, picture)
+            else:
+                problems.append(_bad_file_name(recipe, settings, position, picture))
+    if not problems:
+        problems = [*_collisions(recipe, settings, wanted), *_overwrites(recipe, settings, wanted)]
+    return wanted, problems
+
+
+def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settings) -> list[Problem]:
+    """Results of different recipes that would be written to the same file."""
+    first: dict[str, tuple[Recipe, Wanted]] = {}
+    found: dict[tuple[str, str], Problem] = {}
+    for recipe, wanted in results:
+        for one in wanted:
+            other, _ = first.setdefault(_folded(one.output), (recipe, one))
+            pair = (other.name, recipe.name)
+            if other is not recipe and pair not in found:
+                found[pair] = Problem(
+                    "output-collision",
+                    f"recipes `{other.name}` and `{recipe.name}` would both write "
+                    f"`{shown_path(one.output, settings.root)}`",
+                    _place(recipe, settings, ("output", "folder")),
+                    hint="give one of them another `folder`, or add `{recipe}` to its `name`",
+                )
+    return list(found.values())
+
+
+def _of_picture(recipe: Recipe, source: Source, picture: Path) -> Iterator[Wanted]:
+    rel = picture.relative_to(source.folder).as_posix()
+    for prompt in source.prompts:
+        for preset in source.presets:
+            output = recipe.output.folder / _output_name(recipe, source, rel, prompt, preset)
+            yield Wanted(picture, rel, source.folder, prompt, preset, output)
+
+
+def _output_name(recipe: Recipe, source: Source, rel: str, prompt: str, preset: str) -> str:
+    """The result's path in the output folder: the template filled in, every part of it a safe name."""
+    values = _placeholders(recipe, source.folder, rel, prompt, preset)
+    # `.` is what `{dir}` is for a picture directly in the source folder; empty parts are dropped with it.
+    parts = [part for part in fill(recipe.output.name, values).split("/") if part not in ("", ".")]
+    extension = EXTENSIONS[recipe.output.format]
+    return "/".join([*map(_safe, parts[:-1]), _safe(parts[-1] if parts else "_", extension)])
+
+
+def _placeholders(recipe: Recipe, folder: Path, rel: str, prompt: str, preset: str) -> dict[str, str]:
+    path = PurePosixPath(rel)
+    return {
+        "stem": path.stem,
+        "suffix": path.suffix.removeprefix("."),
+        "dir": path.parent.as_posix(),
+        "parent": (folder / rel).parent.name,
+        "prompt": prompt,
+        "preset": preset,
+        "recipe": recipe.name,
+    }
+
+
+def _safe(part: str, extension: str = "") -> str:
+    """One part of a path that every file system takes, and that no terminal or file manager misreads."""
+    part = _UNSAFE.sub("_", part).rstrip(". ") or "_"
+    if _DEVICE.match(part):
+        part = "_" + part
+    room = COMPONENT_BYTES_MAX - len(extension)
+    return part.encode()[:room].decode(errors="ignore") + extension
+
+
+def _folded(path: Path) -> str:
+    """The same for paths that some file system takes for the same file."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
+
+
+def _collisions(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
+    """One problem for each file that two wanted results would be written to."""
+    first: dict[str, Wanted] = {}
+    reported: set[str] = set()
+    for one in wanted:
+        key = _folded(one.output)
+        other = first.setdefault(key, one)
+        if other is not one and key not in reported:
+            reported.add(key)
+            yield _collision(recipe, settings, other, one)
+
+
+def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted) -> Problem:
+    root = settings.root
+    output = shown_path(first.output, root)
+    if first.source == second.source and (first.prompt, first.preset) == (second.prompt, second.preset):
+        message = f"`{shown_path(first.source, root)}` is wanted twice, by two of the sources, as `{output}`"
+        hint = "leave it out of one of them with `exclude`"
+    else:
+        message = f"two results would be written to `{output}`: {_told(first, second, root)}"
+        apart = _apart(recipe, first, second)
+        hint = f"add `{{{apart}}}` to `name` in `[output]`" if apart else "move one of them to a recipe of its own"
+    return Problem("output-collision", message, _place(recipe, settings, ("output", "name")), hint=hint)
+
+
+def _told(first: Wanted, second: Wanted, root: Path) -> str:
+    """The two pictures, with their prompt or preset where that is the difference."""
+    names = [f"`{shown_path(one.source, root)}`" for one in (first, second)]
+    if first.source == second.source:
+        key = "prompt" if first.prompt != second.prompt else "preset"
+        names = [
+            f"{name} with {key} `{getattr(one, key)}`" if getattr(one, key) else f"{name} without {key}"
+            for name, one in zip(names, (first, second), strict=True)
+        ]
+    return " and ".join(names)
+
+
+def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> str | None:
+    """The placeholder that would tell the two apart, or None."""
+    ours, theirs = (
+        _placeholders(recipe, one.source_folder, one.rel, one.prompt, one.preset) for one in (first, second)
+    )
+    used = recipe.output.name
+    different = [name for name in ours if ours[name].casefold() != theirs[name].casefold()]
+    return next((name for name in different if f"{{{name}}}" not in used), None)
+
+
+def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
+    """A result that would replace a source: possible only where a folder under the output folder is a link."""
+    folders = {folder: real(folder) for one in wanted for folder in (one.output.parent, one.source.parent)}
+    sources = {_folded(folders[one.source.parent] / one.source.name): one for one in wanted}
+    for one in wanted:
+        source = sources.get(_folded(folders[one.output.parent] / one.output.name))
+        if source is not None:
+            message = f"the result `{shown_path(one.output, settings.root)}` would replace the source "
+            message += f"`{shown_path(source.source, settings.root)}`"
+            hint = "a folder under the output folder is a link to the sources: remove the link, or choose another"
+            yield Problem("overwrites-source", message, _place(recipe, settings, ("output", "folder")), hint=hint)
+            return
+
+
+def _is_recordable(picture: Path) -> bool:
+    """Whether the name is text: file systems allow any bytes, and the ledger and reports do not."""
+    try:
+        str(picture).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bad_file_name(recipe: Recipe, settings: Settings, position: int, picture: Path) -> Problem:
+    name = picture.name.encode(errors="surrogateescape").decode(errors="replace")
+    place = _place(recipe, settings, ("sources", position, "folder"))
+    message = f"the name of the picture `{name}` is not UTF-8, so it cannot be recorded"
+    return Problem("bad-file-name", message, place, hint="rename the file, or leave it out with `exclude`")
+
+
+def _place(recipe: Recipe, settings: Settings, loc: Loc) -> Place:
+    """Where the recipe says it. Read again, because only a problem needs it."""
+    shown = shown_path(recipe.path, settings.root)
+    try:
+        return read_toml(recipe.path, shown).place(loc, value=True)
+    except Problems:
+        return Place(shown)

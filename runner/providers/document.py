@@ -1,0 +1,176 @@
+"""JSON from an endpoint that nobody vouches for: never slow, flat in memory, exact where money is concerned.
+
+A picture is one string literal of many megabytes. Long literals are set aside first, as places in the body,
+and only the small rest is parsed; so an answer costs its own size once, whatever it holds.
+"""
+
+import json
+import mmap
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Buffer = bytes | mmap.mmap
+
+_LONG_BYTES = 1024  # a literal longer than this is set aside
+_REST_BYTES_MAX = 1024 * 1024  # what may be left after that; more is no answer of this endpoint
+_BLOCK_BYTES = 1024 * 1024
+
+# Possessive, so that it takes linear time whatever the body holds.
+_LITERAL = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+class NotJson(ValueError):
+    """The body is not one JSON object that can be read within the limits; the message says why."""
+
+
+class NotAnObject(NotJson):
+    """The body is whole and valid JSON, but no object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A JSON number as it was written, also NaN and Infinity: never a float, and never taken for a string."""
+
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.text.strip("-0.") != ""
+
+
+class _Repeated:
+    """Stands for the value of a key that appears twice: which one counts is anybody's guess, so none does."""
+
+
+REPEATED = _Repeated()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One JSON object. Values are str, Number, bool, None, list, dict, or REPEATED for a key that appears twice.
+
+    A long string stands in `root` as a stand-in of this document; `text` and `pieces` know it. They read the
+    body, so they work only while it is open.
+    """
+
+    root: dict[str, object]
+    _rest: str
+    _spans: dict[str, tuple[int, int]]
+    _body: Buffer
+
+    def text(self, value: object, limit: int = 4096) -> str | None:
+        """The first `limit` characters of a string; None when the value is not a string."""
+        if not isinstance(value, str):
+            return None
+        try:
+            first = next(self.pieces(value), b"")
+        except NotJson:
+            return ""
+        return first.decode("utf-8", "replace")[:limit]
+
+    def pieces(self, value: str) -> Iterator[bytes]:
+        """The string's UTF-8 bytes with its escapes resolved, a block at a time. Raises NotJson for a bad escape."""
+        if value not in self._spans:
+            yield value.encode("utf-8", "replace")
+            return
+        position, end = self._spans[value]
+        while position < end:
+            stop = min(position + _BLOCK_BYTES, end)
+            if stop < end:
+                # An escape is at most six bytes; one that would be cut goes into the next block.
+                escape = self._body.rfind(b"\\", stop - 5, stop)
+                stop = stop if escape < 0 else escape
+            yield _unescaped(self._body[position:stop])
+            position = stop
+
+    def head(self, limit: int) -> str:
+        """The first `limit` characters of the JSON, long strings shortened to their beginning."""
+
+        def beginning(match: re.Match[str]) -> str:
+            start, end = self._spans[match[0]]
+            return self._body[start : min(end, start + 1000)].decode("utf-8", "replace") + "…"
+
+        tokens = "|".join(re.escape(token) for token in list(self._spans)[:100])
+        # A few stand-ins grow when they are shown, none shrinks, so the rest's own beginning is enough.
+        rest = self._rest[: limit + 100]
+        return (re.sub(tokens, beginning, rest) if tokens else rest)[:limit]
+
+
+def parse(body: Buffer) -> Document:
+    """The JSON object in the body. Raises NotJson."""
+    rest, spans = _set_aside(body)
+    try:
+        text = rest.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+        root = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=Number,
+            strict=False,  # a raw line break inside a string harms nobody, and the bill beside it counts
+        )
+    except UnicodeDecodeError:
+        raise NotJson("it is not UTF-8 text") from None
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+    except ValueError:
+        raise NotJson("it is not JSON") from None
+    if not isinstance(root, dict):
+        raise NotAnObject("it is not a JSON object")
+    return Document(root, text, spans, body)
+
+
+def _set_aside(body: Buffer) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The body with each long literal replaced by a stand-in, and what each stands for: where its content lies.
+
+    Literals are told apart as a JSON reader does it, from the left, so exactly one token takes the place of
+    exactly one token: the rest is valid JSON if and only if the body is.
+    """
+    nonce = secrets.token_hex(8)  # an endpoint cannot guess it, so no string of its own is taken for a stand-in
+    kept: list[bytes] = []
+    spans: dict[str, tuple[int, int]] = {}
+    copied = position = removed = 0
+    while (start := body.find(b'"', position)) >= 0:
+        position = _literal_end(body, start)
+        if position - start > _LONG_BYTES:
+            token = f"{nonce}-{len(spans)}-"
+            spans[token] = (start + 1, position - 1)
+            kept += [body[copied:start], f'"{token}"'.encode()]
+            removed += position - start
+            copied = position
+        if position - removed > _REST_BYTES_MAX:
+            break
+    if len(body) - removed > _REST_BYTES_MAX:
+        raise NotJson("it is too large beside its pictures")
+    kept.append(body[copied : len(body)])
+    return b"".join(kept), spans
+
+
+def _literal_end(body: Buffer, start: int) -> int:
+    """The place after the literal that begins at `start`. Raises NotJson when it has no end."""
+    quote = body.find(b'"', start + 1)
+    if quote > 0 and body[quote - 1 : quote] != b"\\":
+        return quote + 1  # fifty times faster than the pattern, and base64 never needs the pattern
+    match = _LITERAL.match(body, start)
+    if match is None:
+        raise NotJson("it ends inside a string")
+    return match.end()
+
+
+def _unescaped(block: bytes) -> bytes:
+    if b"\\" not in block:
+        return block
+    try:
+        text = json.loads('"' + block.decode("utf-8", "replace") + '"', strict=False)
+    except ValueError:
+        raise NotJson("it has a bad escape in a string") from None
+    assert isinstance(text, str)
+    return text.encode("utf-8", "replace")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        found[name] = REPEATED if name in found else value
+    return found

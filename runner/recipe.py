@@ -1,0 +1,587 @@
+"""A recipe file → Recipe: what may be bought. Or every Problem in it, each with its place."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from runner import slots, templates
+from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract, OptionValue
+from runner.declared import (
+    BudgetTable,
+    Declared,
+    Line,
+    Money,
+    Name,
+    PathText,
+    absolute,
+    in_order,
+    is_path,
+    key_problems,
+    real,
+    shape_problems,
+    shown,
+    shown_path,
+    tables,
+    unknown,
+    wrong,
+)
+from runner.diagnostics import Place, Problem, Problems
+from runner.settings import Names, Preset, Settings, TimeZone, names_of, preset_problems
+from runner.tomlfile import Loc, TomlFile
+from runner.tomlfile import read as read_toml
+
+FOLDER = "recipes"
+PICTURES = ["**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp"]
+NAMELESS = ""  # the preset of a source that names none: no options
+EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+PROMPT_PLACEHOLDERS = ("stem", "name", "dir", "parent", "recipe")
+NAME_PLACEHOLDERS = ("stem", "suffix", "dir", "parent", "prompt", "preset", "recipe")
+
+
+# --- values: what the rest of the program works with ---------------------------------------------------------------
+
+
+class Source(Declared):
+    """A folder of pictures (absolute), and the names of the prompts and presets each of them is bought with."""
+
+    folder: Path
+    include: tuple[str, ...] = tuple(PICTURES)
+    exclude: tuple[str, ...] = ()
+    prompts: tuple[str, ...]
+    presets: tuple[str, ...] = (NAMELESS,)
+
+
+class Prompt(Declared):
+    """A named text, with placeholders and without includes: those are read when the recipe is.
+
+    `file` is the project's path of the file it was read from, None when it stands in the recipe.
+    """
+
+    name: str
+    text: str
+    file: str | None = None
+    negative: str | None = None
+
+
+class Output(Declared):
+    """Where results go: a folder (absolute), a name template without extension, a format.
+
+    `flatten` is the colour put behind a picture with transparency, None to keep it.
+    """
+
+    folder: Path
+    name: str = "{dir}/{stem}"
+    format: Literal["png", "jpeg", "webp"] = "png"
+    flatten: str | None = None
+
+
+class Allow(Declared):
+    """What is unusual, and meant: style presets that the contract does not list, and 16-bit sources made 8-bit."""
+
+    style_preset: tuple[str, ...] = ()
+    sixteen_bit: bool = False
+
+
+class Schedule(Declared):
+    """When the recipe runs by itself. `time_zone` None means the workspace's; `time_limit_s` None means no limit."""
+
+    cron: str
+    time_zone: str | None = None
+    missed: Literal["skip", "once", "plan"] = "skip"
+    overlap: Literal["skip", "queue"] = "skip"
+    jitter_s: int = 0
+    time_limit_s: int | None = None
+    paused: bool = False
+
+
+class Recipe(Declared):
+    """One checked recipe; `name` is the file's stem.
+
+    `budget`: period or `run` → micro-units of the workspace's currency. `presets` are the effective ones: the
+    recipe's own, and those of omixa.toml that it does not declare itself.
+    """
+
+    name: str
+    path: Path
+    workspace: str
+    model: str
+    description: str | None = None
+    cost_centre: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    sources: tuple[Source, ...]
+    prompts: dict[str, Prompt]
+    presets: dict[str, dict[str, OptionValue]] = Field(default_factory=dict)
+    output: Output
+    budget: dict[str, int] = Field(default_factory=dict)
+    allow: Allow = Allow()
+    schedule: Schedule | None = None
+
+
+# --- the file: its tables, and the types of single values ----------------------------------------------------------
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _glob(value: str) -> str:
+    parts = PurePosixPath(value).parts
+    if not value or not value.isprintable() or value.startswith("/") or ".." in parts or len(parts) > 64:
+        message = f"`{shown(value)}` is not a pattern inside the folder"
+        raise wrong("bad-pattern", message, hint="write such as `**/*.png`, relative to `folder`")
+    return value
+
+
+def _cron(value: str) -> str:
+    fault = slots.check(value)
+    if fault is not None:
+        # Most likely copied from a cron with seconds: the last five fields are what was meant.
+        five = " ".join(value.split()[1:])
+        label = f"did you mean `{five}`?" if slots.check(five) is None else None
+        raise wrong("bad-cron", f"`{shown(value)}` {fault}", label=label)
+    return value
+
+
+def _colour(value: str) -> str:
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        return value.lower()
+    raise wrong("bad-colour", f"`{shown(value)}` is not a colour", hint="write such as `#ffffff`")
+
+
+def _word(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        return value
+    raise wrong("bad-word", f"`{shown(value)}` cannot be a value of an option")
+
+
+Glob = Annotated[str, AfterValidator(_glob)]
+OneOrMany = Annotated[
+    list[str],
+    BeforeValidator(_one_or_many),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class SourceTable(Declared):
+    """A folder of pictures, and what is bought for each of them."""
+
+    folder: PathText = Field(description="The folder, relative to the project.", examples=["pictures/scans"])
+    include: list[Glob] = Field(default=PICTURES, min_length=1, description="Which files count as pictures.")
+    exclude: list[Glob] = Field(default=[], description="Which of those are left out.")
+    prompt: OneOrMany | None = Field(
+        default=None, description="The name of a prompt, or several: each buys a picture. Optional with one prompt."
+    )
+    preset: OneOrMany | None = Field(
+        default=None,
+        description="The name of a preset, or several: each buys a picture. Without it, no options are set.",
+    )
+
+
+class PromptTable(Declared):
+    """A named text: exactly one of `text` and `file`. Placeholders: {stem} {name} {dir} {parent} {recipe} {file:…}."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["file"]}]})
+
+    text: str | None = Field(default=None, description="The prompt.")
+    file: PathText | None = Field(default=None, description="A text file with the prompt, relative to the project.")
+    negative: str | None = Field(default=None, description="What the picture should not show.")
+
+
+class OutputTable(Declared):
+    """Where results go."""
+
+    folder: PathText = Field(description="The folder, relative to the project.", examples=["out/scans"])
+    name: str = Field(
+        default="{dir}/{stem}",
+        description="Name of each result in `folder`, without extension. "
+        "Placeholders: {stem} {suffix} {dir} {parent} {prompt} {preset} {recipe}.",
+    )
+    format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the results.")
+    flatten: Annotated[str, AfterValidator(_colour)] | None = Field(
+        default=None,
+        description="Colour put behind transparent parts, such as `#ffffff`.",
+        json_schema_extra={"pattern": "^#[0-9a-fA-F]{6}$"},
+    )
+
+
+class RecipeBudgetTable(BudgetTable):
+    """The most this recipe may spend, on top of the workspace's budget: both must have room."""
+
+    run: Money | None = Field(default=None, description="The most one run may cost.")
+
+
+class AllowTable(Declared):
+    """What is unusual, and meant."""
+
+    style_preset: list[Annotated[str, AfterValidator(_word)]] = Field(
+        default=[], description="Values of `style_preset` that the contract does not list."
+    )
+    sixteen_bit: bool = Field(default=False, description="Send 16-bit pictures although they are reduced to 8 bits.")
+
+
+class ScheduleTable(Declared):
+    """When the recipe runs by itself."""
+
+    cron: Annotated[str, AfterValidator(_cron)] = Field(
+        description="Five fields: minute, hour, day of the month, month, weekday.", examples=["0 2 * * 1-5"]
+    )
+    time_zone: TimeZone | None = Field(default=None, description="IANA name; without it, the workspace's.")
+    missed: Literal["skip", "once", "plan"] = Field(
+        default="skip", description="A moment that was missed is skipped, run once, or only planned and reported."
+    )
+    overlap: Literal["skip", "queue"] = Field(
+        default="skip", description="A moment that comes while the last run goes on is skipped, or waits."
+    )
+    jitter_s: int = Field(default=0, ge=0, le=3600, description="Start up to this many seconds later, at random.")
+    time_limit_s: int | None = Field(default=None, ge=1, description="Start nothing new after so many seconds.")
+    paused: bool = Field(default=False, description="Do not run by itself for now.")
+
+
+class RecipeFile(Declared):
+    """A recipe: what may be bought."""
+
+    model_config = ConfigDict(title="a recipe")
+
+    workspace: str = Field(description="Who pays: a `[workspaces.NAME]` of omixa.toml.", examples=["studio"])
+    model: str = Field(
+        description="Which tool of the endpoint; `omixa models` shows what each accepts.",
+        examples=["stability-upscale-creative"],
+        json_schema_extra={"enum": [*CONTRACTS]},
+    )
+    description: str | None = Field(default=None, max_length=2000, description="What the recipe is for.")
+    cost_centre: Line | None = Field(default=None, description="Who the cost belongs to, for reports.")
+    labels: dict[Name, Line] = Field(default={}, description="Names and values for reports.")
+    sources: list[SourceTable] = Field(
+        min_length=1, description="Folders of pictures.", examples=[[{"folder": "pictures"}]]
+    )
+    prompts: dict[Name, PromptTable] = Field(
+        description="Prompts, by name.",
+        min_length=1,
+        examples=[{"restore": {"text": "Restore crisp, realistic detail."}}],
+    )
+    presets: dict[Name, Preset] = Field(default={}, description="Presets of this recipe; they win over omixa.toml's.")
+    output: OutputTable = Field(description="Where results go.", examples=[{"folder": "out"}])
+    budget: RecipeBudgetTable = Field(default=RecipeBudgetTable(), description="The most this recipe may spend.")
+    allow: AllowTable = Field(default=AllowTable(), description="What is unusual, and meant.")
+    schedule: ScheduleTable | None = Field(default=None, description="When the recipe runs by itself.")
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, settings: Settings) -> tuple[Recipe | None, list[Problem]]:
+    """The recipe at `path`; None and every problem when there is any."""
+    return read(path, names_of(settings))
+
+
+def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
+    """As `load`, also where omixa.toml has problems of its own: `names` is what is known of it."""
+    where = shown_path(path, names.root)
+    try:
+        file = read_toml(path, where)
+    except Problems as error:
+        return None, list(error.problems)
+    contract = CONTRACTS.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
+    prompts, problems = _prompts(file, names.root, contract)
+    problems += key_problems(file)
+    problems += _cross_problems(file, names, contract)
+    try:
+        table = RecipeFile.model_validate(file.data)
+    except ValidationError as error:
+        problems += shape_problems(file, RecipeFile, error)
+    problems = in_order(problems, where)
+    return (None if problems else _resolved(table, path, names, prompts)), problems
+
+
+def _resolved(table: RecipeFile, path: Path, names: Names, prompts: dict[str, Prompt]) -> Recipe:
+    shared = {name: dict(preset) for name, preset in (names.presets or {}).items()}
+    return Recipe(
+        name=path.stem,
+        path=path,
+        workspace=table.workspace,
+        model=table.model,
+        description=table.description,
+        cost_centre=table.cost_centre,
+        labels=table.labels,
+        sources=tuple(_source(source, names.root, prompts) for source in table.sources),
+        prompts=prompts,
+        presets={NAMELESS: {}, **shared, **table.presets},
+        output=Output(**table.output.model_dump(exclude={"folder"}), folder=absolute(names.root, table.output.folder)),
+        budget=table.budget.caps(),
+        allow=Allow(style_preset=tuple(table.allow.style_preset), sixteen_bit=table.allow.sixteen_bit),
+        schedule=Schedule(**table.schedule.model_dump()) if table.schedule is not None else None,
+    )
+
+
+def _source(table: SourceTable, root: Path, prompts: Mapping[str, Prompt]) -> Source:
+    return Source(
+        folder=absolute(root, table.folder),
+        include=tuple(table.include),
+        exclude=tuple(table.exclude),
+        prompts=tuple(table.prompt or prompts),
+        presets=tuple(table.preset or [NAMELESS]),
+    )
+
+
+# --- prompts -------------------------------------------------------------------------------------------------------
+
+
+def _prompts(file: TomlFile, root: Path, contract: Contract | None) -> tuple[dict[str, Prompt], list[Problem]]:
+    """The prompts with their files read and their includes put in, and everything wrong with them."""
+    prompts: dict[str, Prompt] = {}
+    problems: list[Problem] = []
+    for name, table in tables(file.data, "prompts").items():
+        text, found = _prompt_text(file, ("prompts", name), table, root, contract)
+        negative, more = _negative_text(file, ("prompts", name, "negative"), table, root, contract)
+        problems += [*found, *more]
+        source = table.get("file")
+        shown_file = shown_path(absolute(root, source), root) if is_path(source) else None
+        prompts[name] = Prompt(name=name, text=text, file=shown_file, negative=negative)
+    return prompts, problems
+
+
+def _prompt_text(
+    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None
+) -> tuple[str, list[Problem]]:
+    if ("text" in table) == ("file" in table):
+        both = "text" in table
+        found = "both `text` and `file`" if both else "neither `text` nor `file`"
+        message = f"prompt `{shown(loc[-1])}` has {found}, and needs exactly one"
+        place = file.place((*loc, "file")) if both else file.place(loc)
+        hint = "remove one of the two" if both else 'add `text = "…"`'
+        return "", [Problem("text-and-file" if both else "missing-text", message, place, hint=hint)]
+    key = "text" if "text" in table else "file"
+    value = table[key]
+    if not isinstance(value, str) or (key == "file" and not is_path(value)):
+        return "", []  # reported as a wrong type or a bad path
+    at = (*loc, key)
+    if key == "text":
+        text = templates.Text(value, root, lambda part: file.place_within(at, part))
+        template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root)
+    else:
+        template, problems = _from_file(file, at, value, root)
+    if not problems:
+        problems = _length_problems(template, "prompt", contract, file.place(at, value=True))
+    return template, problems
+
+
+def _negative_text(
+    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None
+) -> tuple[str | None, list[Problem]]:
+    value = table.get("negative")
+    if not isinstance(value, str):
+        return None, []
+    text = templates.Text(value, root, lambda part: file.place_within(loc, part))
+    template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root)
+    if not problems:
+        problems = _length_problems(template, "negative_prompt", contract, file.place(loc, value=True))
+    return template, problems
+
+
+def _from_file(file: TomlFile, at: Loc, value: str, root: Path) -> tuple[str, list[Problem]]:
+    path = absolute(root, value)
+    where = shown_path(path, root)
+    place = file.place(at, value=True)
+    if not real(path).is_relative_to(real(root)):
+        message = f"`{shown(value)}` is outside the project, so it is not read"
+        hint = "what is sent to the endpoint should be reviewed with the recipe"
+        return "", [Problem("outside-project", message, place, hint=hint)]
+    try:
+        text = templates.from_file(path, where)
+    except templates.TextFault as fault:
+        return "", [Problem("missing-prompt-file", f"`{where}` {fault}", place, label=_similar(path))]
+    template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root, (path,))
+    return template, [*templates.key_problems(text), *problems]
+
+
+def _length_problems(template: str, name: str, contract: Contract | None, place: Place) -> list[Problem]:
+    """Too short or too long for the model, whatever the placeholders will hold."""
+    literal = templates.fill(template, dict.fromkeys(PROMPT_PLACEHOLDERS, ""))
+    if name == "prompt" and not template.strip():
+        return [Problem("empty-prompt", "the prompt is empty", place)]
+    field = contract.field(name) if contract is not None else None
+    if contract is not None and field is None:
+        return [Problem("unknown-option", f"{contract.model} has no `{name}`", place)]
+    fault = field.fault(literal) if field is not None and literal else None
+    return [Problem(fault.code, fault.message, place)] if fault is not None else []
+
+
+# --- checks across values: on the data as written, so that they are made whatever else is wrong --------------------
+
+
+def _cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> Iterator[Problem]:
+    yield from _name_problems(file)
+    yield from _reference_problems(file, names)
+    yield from _preset_problems(file, names, contract)
+    for position, source in enumerate(_source_tables(file)):
+        yield from _source_problems(file, ("sources", position), source, names, contract)
+    yield from _output_problems(file, names.root)
+
+
+def _name_problems(file: TomlFile) -> Iterator[Problem]:
+    name = file.path.stem
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "recipe"
+        message = f"`{shown(name)}` cannot be the name of a recipe"
+        hint = f"names have a-z, 0-9, `.`, `_` and `-`; rename the file, for example to `{better}.toml`"
+        yield Problem("bad-name", message, Place(file.shown), hint=hint)
+
+
+def _reference_problems(file: TomlFile, names: Names) -> Iterator[Problem]:
+    workspace, model = file.data.get("workspace"), file.data.get("model")
+    if isinstance(workspace, str) and names.workspaces is not None and workspace not in names.workspaces:
+        place = file.place(("workspace",), value=True)
+        yield unknown("unknown-workspace", "workspace", workspace, names.workspaces, place)
+    if isinstance(model, str) and model not in CONTRACTS:
+        yield unknown("unknown-model", "model", model, CONTRACTS, file.place(("model",), value=True))
+
+
+def _allowed_styles(file: TomlFile) -> list[str]:
+    allow = file.data.get("allow")
+    styles = allow.get("style_preset") if isinstance(allow, dict) else None
+    return [style for style in styles if isinstance(style, str)] if isinstance(styles, list) else []
+
+
+def _preset_problems(file: TomlFile, names: Names, contract: Contract | None) -> Iterator[Problem]:
+    if contract is not None:
+        for name, preset in tables(file.data, "presets").items():
+            yield from preset_problems(file, ("presets", name), preset, contract, _allowed_styles(file))
+
+
+def _source_tables(file: TomlFile) -> list[dict[str, Any]]:
+    sources = file.data.get("sources")
+    return [source if isinstance(source, dict) else {} for source in sources] if isinstance(sources, list) else []
+
+
+def _source_problems(
+    file: TomlFile, loc: Loc, source: Mapping[str, Any], names: Names, contract: Contract | None
+) -> Iterator[Problem]:
+    folder = source.get("folder")
+    if is_path(folder):
+        yield from _folder_problems(file, (*loc, "folder"), folder, names.root)
+    prompts = tables(file.data, "prompts")
+    for at, name in _named(source, loc, "prompt"):
+        if name not in prompts:
+            yield unknown("unknown-prompt", "prompt", name, prompts, file.place(at, value=True))
+    if source.get("prompt") is None and len(prompts) > 1:
+        listed = ", ".join(f"`{shown(name)}`" for name in prompts)
+        message = f"this source does not say which prompt it wants, and the recipe has {len(prompts)}"
+        yield Problem("missing-prompt", message, file.place(loc), hint=f"add `prompt = …` with one of {listed}")
+    own = tables(file.data, "presets")
+    for at, name in _named(source, loc, "preset"):
+        place = file.place(at, value=True)
+        if name not in own and names.presets is not None and name not in names.presets:
+            yield unknown("unknown-preset", "preset", name, {*own, *names.presets}, place)
+        elif name not in own and names.presets is not None and contract is not None:
+            yield from _misfit_problems(name, names.presets[name], contract, place)
+
+
+def _misfit_problems(name: str, preset: Mapping[str, Any], contract: Contract, place: Place) -> Iterator[Problem]:
+    """A shared preset that fits another model, but not this recipe's. One that fits none is reported in omixa.toml."""
+    fits_another = any(not _faults(preset, other) for other in CONTRACTS.values())
+    for fault in _faults(preset, contract)[:1]:
+        if fits_another:
+            message = f"the preset `{name}` of omixa.toml does not fit {contract.model}: {fault.message}"
+            yield Problem("preset-misfit", message, place, hint=f"declare `[presets.{name}]` in this recipe")
+
+
+def _faults(preset: Mapping[str, Any], contract: Contract) -> list[Problem]:
+    return list(preset_problems(None, (), preset, contract))
+
+
+def _named(source: Mapping[str, Any], loc: Loc, key: str) -> Iterator[tuple[Loc, str]]:
+    """The names under `prompt` or `preset`, each with its way in the file; wrong types are reported elsewhere."""
+    value = source.get(key)
+    if isinstance(value, str):
+        yield (*loc, key), value
+    elif isinstance(value, list):
+        for position, name in enumerate(value):
+            if isinstance(name, str):
+                yield (*loc, key, position), name
+
+
+def _folder_problems(file: TomlFile, loc: Loc, folder: str, root: Path) -> Iterator[Problem]:
+    path = absolute(root, folder)
+    where = shown_path(path, root)
+    try:
+        if path.is_dir():
+            return
+        is_there = path.exists()
+    except OSError as error:
+        message = f"the folder `{where}` cannot be looked at: {error.strerror or error}"
+        yield Problem("unreadable-folder", message, file.place(loc, value=True))
+        return
+    place = file.place(loc, value=True)
+    if is_there:
+        yield Problem("not-a-folder", f"`{where}` is a file, and a source is a folder", place)
+    else:
+        yield Problem("missing-folder", f"the folder `{where}` does not exist", place, label=_similar(path))
+
+
+def _similar(path: Path) -> str | None:
+    """A hint at a file or folder beside a missing one that is spelled almost the same."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return None
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f"did you mean `{close[0]}`?" if close else None
+
+
+# --- output --------------------------------------------------------------------------------------------------------
+
+
+def _output_problems(file: TomlFile, root: Path) -> Iterator[Problem]:
+    output = file.data.get("output")
+    if not isinstance(output, dict):
+        return
+    name = output.get("name")
+    if isinstance(name, str):
+        yield from _output_name_problems(file, name)
+    folder = output.get("folder")
+    if is_path(folder):
+        yield from _output_folder_problems(file, folder, root)
+
+
+def _output_name_problems(file: TomlFile, name: str) -> Iterator[Problem]:
+    loc = ("output", "name")
+    place = file.place(loc, value=True)
+    text = templates.Text(name, file.path.parent, lambda part: file.place_within(loc, part))
+    yield from templates.faults(text, NAME_PLACEHOLDERS)
+    parts = name.split("/")
+    if name.startswith(("/", "~")) or "\\" in name or ".." in parts or "." in parts:
+        message = f"the name `{shown(name)}` could lead out of the output folder"
+        hint = "names are relative, with `/` between folders and without `..`"
+        yield Problem("unsafe-output-name", message, place, hint=hint)
+    elif not name.isprintable() or not parts[-1].strip():
+        yield Problem("unsafe-output-name", f"the name `{shown(name)}` is no file name", place)
+    elif name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")):
+        extension = PurePosixPath(name).suffix
+        message = f"the name ends in `{shown(extension)}`, and the format adds an extension"
+        yield Problem("extension-in-name", message, place, hint="leave it out")
+
+
+def _output_folder_problems(file: TomlFile, folder: str, root: Path) -> Iterator[Problem]:
+    output = absolute(root, folder)
+    for source in _source_tables(file):
+        declared = source.get("folder")
+        if not is_path(declared):
+            continue
+        pictures = absolute(root, declared)
+        # Resolved, because a link to the sources is the sources.
+        if real(pictures).is_relative_to(real(output)):
+            is_same = real(pictures) == real(output)
+            what = "is" if is_same else "contains"
+            yield Problem(
+                "output-over-source",
+                f"the output folder {what} the source folder `{shown_path(pictures, root)}`",
+                file.place(("output", "folder"), value=True),
+                hint="results must never stand where sources are: choose a folder of their own, such as `out`",
+            )

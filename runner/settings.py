@@ -1,0 +1,504 @@
+"""omixa.toml → Settings: endpoints, who pays, caps, ceilings, shared presets, the ledger. Or every Problem in it."""
+
+import ipaddress
+import re
+import zoneinfo
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract, OptionValue
+from runner.contracts.contract import Field as ContractField
+from runner.declared import (
+    BudgetTable,
+    Declared,
+    Money,
+    Name,
+    PathText,
+    absolute,
+    in_order,
+    key_problems,
+    quotes_hint,
+    shape_problems,
+    shown,
+    tables,
+    unknown,
+    wrong,
+)
+from runner.diagnostics import Problem, Problems, did_you_mean
+from runner.tomlfile import Loc, TomlFile, read
+
+FILE_NAME = "omixa.toml"
+SANDBOX = "sandbox"  # the built-in endpoint: no account, no money
+
+
+# --- values: what the rest of the program works with ---------------------------------------------------------------
+
+
+class Endpoint(Declared):
+    """Where requests go. `url` is None for the built-in sandbox, which has no fixed address."""
+
+    name: str
+    url: str | None
+    allow_plaintext: bool = False
+    timeout_s: int = 600
+
+
+class KeySource(Declared):
+    """Where the workspace key is kept: exactly one of an environment variable and a file (absolute path)."""
+
+    env: str | None = None
+    file: Path | None = None
+
+
+class Workspace(Declared):
+    """Who pays. Amounts are micro-units of `currency`; windows are of the calendar of `time_zone`.
+
+    `api_key` is None only for the sandbox. `ceilings`: model → the most one request may cost.
+    """
+
+    name: str
+    endpoint: str
+    api_key: KeySource | None
+    currency: str
+    time_zone: str
+    concurrency: int = 4
+    budget: dict[str, int] = Field(default_factory=dict)
+    unlimited: bool = False
+    ceilings: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def account(self) -> str:
+        """The workspace's name in the ledger. The sandbox's play money has an account of its own, so that a workspace
+        that moves to a paid endpoint starts with nothing spent and nothing bought."""
+        return f"{self.name}@{SANDBOX}" if self.endpoint == SANDBOX else self.name
+
+    @property
+    def unit(self) -> str:
+        """The currency in the ledger; the sandbox's is never added to real money."""
+        return f"{SANDBOX}-{self.currency}" if self.endpoint == SANDBOX else self.currency
+
+
+class LedgerSettings(Declared):
+    """Where the ledger is: a `sqlite:///` URL, relative to the project."""
+
+    url: str = "sqlite:///.omixa/ledger.db"
+
+
+class SandboxSettings(Declared):
+    """How the built-in sandbox behaves: what it bills for a picture, and how long it waits before it answers."""
+
+    price_micros: int = 39_000
+    latency_ms: int = 0
+
+
+class Settings(Declared):
+    """What omixa.toml says. `root` is the project's folder; `endpoints` always has the sandbox."""
+
+    root: Path
+    endpoints: dict[str, Endpoint]
+    ledger: LedgerSettings
+    sandbox: SandboxSettings
+    workspaces: dict[str, Workspace]
+    presets: dict[str, dict[str, OptionValue]]
+
+
+def ledger_path(settings: Settings) -> Path:
+    """The ledger's file, absolute."""
+    return settings.root / settings.ledger.url.removeprefix("sqlite:///")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What recipes may refer to: known even where omixa.toml has problems of its own.
+
+    None where omixa.toml could not be read at all, so that nothing can be said against a name.
+    """
+
+    root: Path
+    workspaces: Collection[str] | None
+    presets: Mapping[str, Mapping[str, Any]] | None
+
+
+def names_of(settings: Settings) -> Names:
+    """What recipes may refer to, from settings without problems."""
+    return Names(settings.root, settings.workspaces.keys(), settings.presets)
+
+
+# --- the file: its tables, and the types of single values ----------------------------------------------------------
+
+
+def _url(value: str) -> str:
+    example = "write such as `http://omixa.cloud/api/v1`"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise wrong("bad-url", f"`{shown(value)}` is not a URL: {error}", hint=example) from None
+    if parts.scheme not in ("http", "https") or not host or not value.isprintable() or " " in value:
+        raise wrong("bad-url", f"`{shown(value)}` is not an http or https URL", hint=example)
+    if parts.username is not None or parts.password is not None:
+        raise wrong("bad-url", "a URL with a name or password in it would be logged", hint="use `api_key`")
+    if parts.query or parts.fragment:
+        raise wrong("bad-url", f"`{shown(value)}` has a query or fragment; only the base URL is expected")
+    return value.rstrip("/")
+
+
+def _ledger_url(value: str) -> str:
+    scheme = value.partition(":")[0]
+    example = "write such as `sqlite:///.omixa/ledger.db`"
+    if scheme.startswith(("postgresql", "postgres")):
+        raise wrong("unsupported-ledger", "a ledger on PostgreSQL is not supported by this version", hint=example)
+    if not value.startswith("sqlite:///"):
+        raise wrong("unsupported-ledger", f"a ledger at `{shown(value)}` is not supported", hint=example)
+    path = value.removeprefix("sqlite:///")
+    if path in ("", ":memory:") or path.endswith("/") or "?" in path or not path.isprintable():
+        raise wrong("unsupported-ledger", f"`{shown(value)}` names no file; a ledger is a file", hint=example)
+    return value
+
+
+def _currency(value: str) -> str:
+    if re.fullmatch(r"[A-Z]{3}", value):
+        return value
+    better = value.strip().upper()
+    label = f"did you mean `{better}`?" if re.fullmatch(r"[A-Z]{3}", better) else None
+    message = f"a currency is three capital letters, such as `USD`; found `{shown(value)}`"
+    raise wrong("bad-currency", message, label=label)
+
+
+def time_zone(value: str) -> str:
+    """A validator: the name is in the IANA time zone database of this machine."""
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        closest = did_you_mean(value, zoneinfo.available_timezones(), cutoff=0.8)
+        label = f"did you mean `{closest}`?" if closest else None
+        hint = None if closest else "write an IANA name such as `Europe/Berlin` or `UTC`"
+        raise wrong("bad-time-zone", f"there is no time zone `{shown(value)}`", label=label, hint=hint) from None
+    return value
+
+
+def _variable(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        return value
+    hint = "write the name of the variable, such as `OMIXA_API_KEY`, never the key"
+    raise wrong("bad-variable", "`env` is not the name of an environment variable", hint=hint)
+
+
+def _option_schema(field: ContractField) -> dict[str, Any]:
+    schema: dict[str, Any] = {"description": f"{field.description} ({field.source})"}
+    if field.kind == "choice":
+        # An editor offers the list; a word beyond it may be allowed on purpose, so it is no error there.
+        more = [{"type": "string"}] if field.choices_may_grow else []
+        schema["anyOf"] = [{"type": "string", "enum": list(field.choices)}, *more]
+    else:
+        schema["type"] = field.kind
+        limits = {"minimum": field.minimum, "maximum": field.maximum}
+        schema |= {name: _number(limit) for name, limit in limits.items() if limit is not None}
+    if field.default is not None:
+        schema["default"] = _number(field.default) if isinstance(field.default, Decimal) else field.default
+    return schema
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+# Set by prompts and output, so no part of a preset.
+ELSEWHERE = {
+    "prompt": "prompts stand in `[prompts.NAME]`, and `[[sources]]` names one",
+    "negative_prompt": "write it as `negative` in `[prompts.NAME]`",
+    "output_format": "write it as `format` in `[output]`",
+}
+
+
+def preset_options(contract: Contract) -> dict[str, ContractField]:
+    """The options a preset may set: all but those that prompts and output set."""
+    return {field.name: field for field in contract.options if field.name not in ELSEWHERE}
+
+
+# Values are checked against the contract of the model, not by pydantic.
+Preset = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "A named bundle of model options.",
+            "additionalProperties": False,
+            "properties": {
+                name: _option_schema(field)
+                for contract in CONTRACTS.values()
+                for name, field in preset_options(contract).items()
+            },
+        }
+    ),
+]
+TimeZone = Annotated[str, AfterValidator(time_zone)]
+
+
+class EndpointTable(Declared):
+    """An endpoint that pictures can be bought at."""
+
+    url: Annotated[str, AfterValidator(_url)] = Field(
+        description="Base URL; `/images/generations` is added.", examples=["http://omixa.cloud/api/v1"]
+    )
+    allow_plaintext: bool = Field(
+        default=False,
+        description="Allow the key to be sent over plain http to another machine. Without it, it never is.",
+    )
+    timeout_s: int = Field(default=600, ge=1, le=3600, description="Seconds to wait for an answer, in all.")
+
+
+class LedgerTable(Declared):
+    """The ledger: every request, every cent."""
+
+    url: Annotated[str, AfterValidator(_ledger_url)] = Field(
+        default="sqlite:///.omixa/ledger.db",
+        description="`sqlite:///` and a path, relative to this file. PostgreSQL is not supported by this version.",
+    )
+
+
+class SandboxTable(Declared):
+    """The built-in local endpoint."""
+
+    price: Money = Field(default="0.039", validate_default=True, description="What it bills for a picture.")
+    latency_ms: int = Field(default=0, ge=0, le=600_000, description="Milliseconds it waits before it answers.")
+
+
+class KeyTable(Declared):
+    """Where the workspace key is kept. Exactly one of the two; the key itself never stands in a file of the project."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["env"]}, {"required": ["file"]}]})
+
+    env: Annotated[str, AfterValidator(_variable)] | None = Field(
+        default=None, description="The name of the environment variable that holds the key."
+    )
+    file: PathText | None = Field(
+        default=None, description="A file that holds the key and nothing else, readable only by you."
+    )
+
+
+class WorkspaceTable(Declared):
+    """Who pays: a key, a currency, a time zone, caps."""
+
+    endpoint: str = Field(description="`sandbox`, or the name of an `[endpoints.NAME]`.", examples=["sandbox"])
+    api_key: KeyTable | None = Field(
+        default=None,
+        description="Where the key is kept. Not needed for the sandbox.",
+        examples=[{"env": "OMIXA_API_KEY"}],
+    )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        description="Three capital letters.",
+        examples=["USD"],
+        json_schema_extra={"pattern": "^[A-Z]{3}$"},
+    )
+    time_zone: TimeZone = Field(
+        description="IANA name; days and months of the budget are of its calendar.", examples=["Europe/Berlin"]
+    )
+    concurrency: int = Field(default=4, ge=1, le=64, description="The most requests in flight at once.")
+    budget: BudgetTable = Field(
+        default=BudgetTable(), description="The most that may be spent, by window of the calendar."
+    )
+    unlimited: bool = Field(default=False, description="Must be true when there is no budget at all.")
+    ceilings: dict[str, Money] = Field(
+        default={},
+        description="Model → the most one request may cost. Without it and without history, nothing is sent.",
+        json_schema_extra={"propertyNames": {"enum": [*sorted(CONTRACTS)]}},
+    )
+
+
+class SettingsFile(Declared):
+    """omixa.toml: the operator's facts."""
+
+    model_config = ConfigDict(title=FILE_NAME)
+
+    endpoints: dict[Name, EndpointTable] = Field(default={}, description="Where pictures can be bought, by name.")
+    ledger: LedgerTable = Field(default=LedgerTable(), description="The ledger: every request, every cent.")
+    sandbox: SandboxTable = Field(default=SandboxTable(), description="How the built-in local endpoint behaves.")
+    workspaces: dict[Name, WorkspaceTable] = Field(
+        description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
+    )
+    presets: dict[Name, Preset] = Field(default={}, description="Presets that every recipe can use, by name.")
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+
+def load(root: Path) -> tuple[Settings | None, list[Problem]]:
+    """The settings of the project at `root` (absolute); None and every problem when there is any."""
+    settings, _, problems = load_with_names(root)
+    return settings, problems
+
+
+def load_with_names(root: Path) -> tuple[Settings | None, Names, list[Problem]]:
+    """As `load`; also what recipes may refer to, so that they can be checked although omixa.toml has problems."""
+    try:
+        file = read(root / FILE_NAME, FILE_NAME)
+    except Problems as error:
+        return None, Names(root, None, None), list(error.problems)
+    names = Names(root, tables(file.data, "workspaces"), tables(file.data, "presets"))
+    problems = [*key_problems(file), *_cross_problems(file)]
+    try:
+        table = SettingsFile.model_validate(file.data)
+    except ValidationError as error:
+        problems += shape_problems(file, SettingsFile, error)
+    problems = in_order(problems, FILE_NAME)
+    return (None if problems else _resolved(table, root)), names, problems
+
+
+def _resolved(table: SettingsFile, root: Path) -> Settings:
+    endpoints = {name: Endpoint(name=name, **endpoint.model_dump()) for name, endpoint in table.endpoints.items()}
+    return Settings(
+        root=root,
+        endpoints={SANDBOX: Endpoint(name=SANDBOX, url=None)} | endpoints,
+        ledger=LedgerSettings(url=table.ledger.url),
+        sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
+        workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
+        presets=table.presets,
+    )
+
+
+def _workspace(name: str, table: WorkspaceTable, root: Path) -> Workspace:
+    key = table.api_key
+    return Workspace(
+        name=name,
+        endpoint=table.endpoint,
+        api_key=None if key is None else KeySource(env=key.env, file=absolute(root, key.file) if key.file else None),
+        currency=table.currency,
+        time_zone=table.time_zone,
+        concurrency=table.concurrency,
+        budget=table.budget.caps(),
+        unlimited=table.unlimited,
+        ceilings=table.ceilings,
+    )
+
+
+# --- checks across values: on the data as written, so that they are made whatever else is wrong --------------------
+
+
+def _cross_problems(file: TomlFile) -> Iterator[Problem]:
+    for name, endpoint in tables(file.data, "endpoints").items():
+        yield from _endpoint_problems(file, name, endpoint)
+    for name, workspace in tables(file.data, "workspaces").items():
+        yield from _workspace_problems(file, ("workspaces", name), name, workspace)
+    for name, preset in tables(file.data, "presets").items():
+        yield from _shared_preset_problems(file, ("presets", name), preset)
+
+
+def _endpoint_problems(file: TomlFile, name: str, endpoint: Mapping[str, Any]) -> Iterator[Problem]:
+    loc: Loc = ("endpoints", name)
+    if name == SANDBOX:
+        message = "the endpoint `sandbox` is built in and cannot be declared"
+        hint = "its price and latency stand in `[sandbox]`; give another endpoint another name"
+        yield Problem("reserved-name", message, file.place(loc), hint=hint)
+    url = endpoint.get("url")
+    if isinstance(url, str) and is_plaintext(url) and endpoint.get("allow_plaintext", False) is False:
+        yield Problem(
+            "plaintext-endpoint",
+            "the key would be sent to another machine over plain http, readable on the way",
+            file.place((*loc, "url"), value=True),
+            hint="use `https://`, or add `allow_plaintext = true` when that is all the endpoint offers",
+        )
+
+
+def is_plaintext(url: str) -> bool:
+    """Whether a key sent to `url` could be read on the way: plain http to another machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme != "http" or not host or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _workspace_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str, Any]) -> Iterator[Problem]:
+    endpoint = workspace.get("endpoint")
+    known = {SANDBOX, *tables(file.data, "endpoints")}
+    if isinstance(endpoint, str) and endpoint not in known:
+        place = file.place((*loc, "endpoint"), value=True)
+        yield unknown("unknown-endpoint", "endpoint", endpoint, known, place)
+    yield from _key_source_problems(file, loc, name, workspace)
+    yield from _limit_problems(file, loc, name, workspace)
+    ceilings = workspace.get("ceilings")
+    for model, ceiling in ceilings.items() if isinstance(ceilings, dict) else ():
+        if model not in CONTRACTS:
+            yield unknown("unknown-model", "model", model, CONTRACTS, file.place((*loc, "ceilings", model)))
+        if isinstance(ceiling, str) and re.fullmatch(r"0(\.0+)?", ceiling):
+            place = file.place((*loc, "ceilings", model), value=True)
+            message = "a ceiling of zero says that a request is free"
+            hint = "write the most one request may cost; to forbid all spending, set a budget of zero"
+            yield Problem("zero-ceiling", message, place, hint=hint)
+
+
+def _key_source_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str, Any]) -> Iterator[Problem]:
+    key = workspace.get("api_key")
+    endpoint = workspace.get("endpoint")
+    if key is None and isinstance(endpoint, str) and endpoint != SANDBOX and endpoint in tables(file.data, "endpoints"):
+        message = f"workspace `{shown(name)}` does not say where its key is kept"
+        hint = 'add `api_key = { env = "OMIXA_API_KEY" }`; only the sandbox needs none'
+        yield Problem("missing-key-source", message, file.place(loc), hint=hint)
+    if isinstance(key, dict) and ("env" in key) == ("file" in key):
+        found = "both `env` and `file`" if "env" in key else "neither `env` nor `file`"
+        message = f"`api_key` has {found}, and needs exactly one"
+        hint = 'write such as `api_key = { env = "OMIXA_API_KEY" }`'
+        yield Problem("bad-key-source", message, file.place((*loc, "api_key"), value=True), hint=hint)
+
+
+def _limit_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str, Any]) -> Iterator[Problem]:
+    budget, unlimited = workspace.get("budget", {}), workspace.get("unlimited", False)
+    if budget == {} and unlimited is False:
+        yield Problem(
+            "no-budget",
+            f"workspace `{shown(name)}` has no budget, so nothing would stop it",
+            file.place(loc),
+            hint='add `budget = { month = "50.00" }`, or `unlimited = true` if that is what you mean',
+        )
+    if isinstance(budget, dict) and budget and unlimited is True:
+        message = f"workspace `{shown(name)}` has a budget, and `unlimited = true`"
+        place = file.place((*loc, "unlimited"), value=True)
+        yield Problem("budget-and-unlimited", message, place, hint="remove one of the two")
+
+
+def _shared_preset_problems(file: TomlFile, loc: Loc, preset: Mapping[str, Any]) -> Iterator[Problem]:
+    """A shared preset may be for any model, so it must fit one; what is reported is the one it fits best."""
+    found = [list(preset_problems(file, loc, preset, contract)) for contract in CONTRACTS.values()]
+    yield from min(found, key=len)
+
+
+def preset_problems(
+    file: TomlFile | None, loc: Loc, preset: Mapping[str, Any], contract: Contract, allowed: Collection[str] = ()
+) -> Iterator[Problem]:
+    """What the contract does not accept in the preset at `loc`; places only with a `file`.
+
+    `allowed` are extra words for lists that may grow.
+    """
+    options = preset_options(contract)
+    for name, value in preset.items():
+        key = file.place((*loc, name)) if file is not None else None
+        if name in ELSEWHERE:
+            yield Problem("option-elsewhere", f"a preset cannot set `{name}`", key, hint=ELSEWHERE[name])
+        elif name not in options:
+            fault = contract.unknown_option(name)
+            closest = did_you_mean(name, options)
+            label = f"did you mean `{closest}`?" if closest else None
+            hint = None if closest else f"known: {', '.join(f'`{option}`' for option in options)}"
+            yield Problem(fault.code, fault.message, key, label=label, hint=hint)
+        else:
+            bad = options[name].fault(value, allowed)
+            if bad is not None:
+                grows = bad.code == "unknown-choice" and options[name].choices_may_grow
+                allow = f"a word that is not listed needs a recipe with `{name}` in its `[allow]`"
+                hint = allow if grows else quotes_hint(bad.code, value)
+                place = file.place((*loc, name), value=True) if file is not None else None
+                yield Problem(bad.code, bad.message, place, label=bad.hint, hint=hint)
