@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     UNKNOWN = 6  # an answer never came: money is held until someone resolves it
     DISK = 7  # a folder or disk cannot take what must be written
     CHANGES = 10  # `plan --detailed-exitcode`: something would be bought
+    INTERNAL = 70  # a mistake in omixa itself; the details are in a file that the message names
     INTERRUPTED = 130  # Ctrl-C
 
 
