@@ -25,7 +25,8 @@ class Line:
     """Connects once, and is cut after `seconds` or by `cut`, whatever the thread that uses it is waiting for.
 
     Per-operation timeouts do not do this: an endpoint that sends a byte a second would be waited for forever.
-    With `public_only`, it refuses to connect to any but public addresses.
+    With `public_only`, it refuses to connect to any but public addresses. Raises NotConnected when not even the
+    clock can be started.
     """
 
     def __init__(self, seconds: float, *, public_only: bool = False) -> None:
@@ -38,7 +39,10 @@ class Line:
         self._resolved: queue.SimpleQueue[Sequence[_Found] | NotConnected] = queue.SimpleQueue()
         self._timer = threading.Timer(seconds, self.cut, ["deadline"])
         self._timer.daemon = True
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:
+            raise NotConnected("the system starts no further thread") from None
 
     def connect(self, host: str, port: int, seconds: float, options: Iterable[tuple[int, int, int]]) -> socket.socket:
         """A connected socket, within `seconds` over all addresses of the host. Raises NotConnected."""
@@ -54,13 +58,18 @@ class Line:
                 if not is_public(address[0]):
                     raise NotConnected("its address is not a public one")
         reason = "the name has no address"
-        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            sock = socket.socket(family, kind, protocol)
+        for position, (family, kind, protocol, _, address) in enumerate(addresses):
+            # The time is shared, so that one dead address does not take it from the others.
+            share = (until - time.monotonic()) / (len(addresses) - position)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:
+                reason = connect_words(error)
+                continue
             try:
                 for option in options:
                     sock.setsockopt(*option)
-                # The time is shared, so that one dead address does not take it from the others.
-                sock.settimeout(max((until - time.monotonic()) / left, 0.01))
+                sock.settimeout(max(share, 0.01))
                 self._adopt(sock)
                 sock.connect(address)
                 self._check()

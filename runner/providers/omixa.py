@@ -147,10 +147,12 @@ class OmixaProvider:
 
     def _exchange(self, body: "_Body", writer: spooling.SpoolWriter, spool: Path) -> Outcome:
         """One request on one line, up to the judgement of its answer."""
-        line = self._open_line(self._timeout_s)
-        body.line = line
         receipt = _Receipt(writer, self._key, self._answer_bytes_max)
         trouble: Exception | None = None
+        try:
+            line = body.line = self._open_line(self._timeout_s)
+        except NotConnected as reason:
+            return self._silence(body, receipt, None, reason)
         try:
             with closing(self._post(line, body)) as response:
                 receipt.take(response, line)
@@ -212,7 +214,7 @@ class OmixaProvider:
                 fetch(reading.url, path, line, bytes_max=self._answer_bytes_max)
             finally:
                 self._close_line(line)
-        except FetchFailed as reason:
+        except (FetchFailed, NotConnected) as reason:
             return replace(reading, fault=f"the picture could not be fetched: {reason}")
         return replace(reading, picture=path)
 

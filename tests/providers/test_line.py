@@ -10,7 +10,7 @@ import pytest
 from runner.providers.key import Key
 from runner.providers.line import Line, NotConnected, is_public
 from runner.providers.omixa import FetchFailed, OmixaProvider, fetch
-from runner.providers.provider import Billed, Order
+from runner.providers.provider import Billed, Declined, Order
 from tests.providers.endpoint import Endpoint, Play, answering, http, read_headers
 from tests.providers.test_omixa import CERTIFICATE, over_tls, secure
 
@@ -94,6 +94,27 @@ def test_cutting_wakes_whoever_reads(endpoint: Start, line: Line) -> None:
     assert sock.recv(10) == b""
     cutter.join()
     sock.close()
+
+
+def test_no_socket_and_no_thread_left_are_said_so_and_leave_nothing_sent(
+    key: Key, order: Order, spool: Path, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", exhausted)
+        with pytest.raises(NotConnected, match="too many open files"):
+            line.connect("127.0.0.1", 9, 5, ())
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    provider = OmixaProvider(url="https://omixa.cloud", key=key, timeout_s=20)
+    outcome = provider.send(order, spool=spool, on_sending=lambda: None)
+    assert isinstance(outcome, Declined)
+    assert (outcome.code, outcome.message) == ("not-sent", "nothing was sent: the system starts no further thread")
 
 
 # --- addresses ------------------------------------------------------------------------------------------------

@@ -510,16 +510,6 @@ def test_an_answer_that_comes_before_the_body_was_read_is_read(
     assert "max 10 MiB" in outcome.message
 
 
-class WaitsForTheReset(socket.socket):
-    """A socket that has been hung up on by the time it is connected."""
-
-    def connect(self, address: Any) -> None:
-        super().connect(address)
-        poll = select.poll()
-        poll.register(self, 0)  # hang-ups and errors are always reported
-        poll.poll(10_000)
-
-
 @pytest.mark.parametrize(
     ("raw", "code", "retry_after_s"),
     [
@@ -541,9 +531,22 @@ def test_an_answer_to_what_was_never_sent_cannot_bill_or_leave_in_doubt(
     code: str,
     retry_after_s: float | None,
 ) -> None:
+    connected = threading.Event()
+
     def answers_and_resets(connection: socket.socket, there: Endpoint) -> None:
+        connected.wait(10)
         connection.sendall(raw)
         reset(connection)
+
+    class WaitsForTheReset(socket.socket):
+        """A socket that is connected, and hung up on by the time anything is sent."""
+
+        def connect(self, address: Any) -> None:
+            super().connect(address)
+            connected.set()
+            poll = select.poll()
+            poll.register(self, 0)  # hang-ups and errors are always reported
+            poll.poll(10_000)
 
     there = endpoint(answers_and_resets)
     monkeypatch.setattr(socket, "socket", WaitsForTheReset)
