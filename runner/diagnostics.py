@@ -130,7 +130,7 @@ def _width(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-_MESSAGE_LENGTH_MAX = 600
+_MESSAGE_LENGTH_MAX = 2000  # three long paths fit
 
 
 def _one_line(text: str) -> str:

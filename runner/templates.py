@@ -11,7 +11,6 @@ from runner.tomlfile import place_in
 
 TEXT_BYTES_MAX = 64 * 1024  # of one text file; the longest prompt a model takes has a quarter of that
 INCLUDES_MAX = 100
-DEPTH_MAX = 8
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
 
@@ -136,10 +135,10 @@ class _Expansion:
         elif path in chain:
             circle = " → ".join(shown_path(at, self.root) for at in (*chain[chain.index(path) :], path))
             self._found("circular-prompt", f"prompt files include each other in a circle: {circle}", place)
-        elif self._is_too_much(chain):
-            message = f"includes are nested more than {DEPTH_MAX} deep, or there are more than {INCLUDES_MAX}"
-            self._found("too-many-includes", message, place)
+        elif self.includes == INCLUDES_MAX:
+            self._found("too-many-includes", f"the prompt includes more than {INCLUDES_MAX} files", place)
         else:
+            self.includes += 1
             try:
                 included = from_file(path, shown)
             except TextFault as fault:
@@ -148,10 +147,6 @@ class _Expansion:
             self.problems += key_problems(included)
             return self.run(included, (*chain, path))
         return ""
-
-    def _is_too_much(self, chain: tuple[Path, ...]) -> bool:
-        self.includes += 1
-        return len(chain) > DEPTH_MAX or self.includes > INCLUDES_MAX
 
     def _found(self, code: str, message: str, place: Place) -> None:
         self.problems.append(Problem(code, message, place))

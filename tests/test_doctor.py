@@ -23,6 +23,7 @@ from runner.ledger.balance_check import check_balances
 from runner.ledger.database import SQLITE_VERSION_MIN, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Cap
+from runner.windows import PERIODS
 from tests.ledger.conftest import RUN, Desk
 from tests.run.test_trouble import ROOT, mounted
 
@@ -324,6 +325,10 @@ def test_a_key_that_goes_over_plain_http_is_a_warning(
         "UPDATE attempts SET reserved_micros = 1 WHERE state = 'sent'",
         "UPDATE attempts SET state = 'released', live_key = NULL WHERE state = 'sent'",
         "DELETE FROM attempt_windows WHERE attempt_id = 1 AND window_id = 1",
+        # Booked in a window that it does not belong to, and the balance with it.
+        "UPDATE attempts SET day = '2020-01-01' WHERE state = 'settled'",
+        "UPDATE attempts SET recipe = 'other' WHERE state = 'settled'",
+        "UPDATE attempts SET workspace = 'other' WHERE state = 'settled'",
         "INSERT INTO entries SELECT 99, at, workspace, 1, 'settle', 0, -39000, who, NULL FROM entries LIMIT 1",
         "INSERT INTO entries SELECT 99, at, workspace, 1, 'release', -39000, 0, who, NULL FROM entries LIMIT 1",
     ],
@@ -354,7 +359,18 @@ def test_every_state_of_money_adds_up(desk: Desk) -> None:
     attempt_id = desk.send("resolved")
     desk.lose(attempt_id)
     desk.ledger.resolve(attempt_id, billed_micros=5, note="on the invoice", who="ana", at=desk.at)
-    desk.settle(desk.send("dear"), billed=900_000)
+    assert check_balances(desk.ledger.database) == []
+
+
+def test_every_window_adds_up_whenever_it_was_made_and_whichever_caps_come_and_go(desk: Desk) -> None:
+    total, of_the_run = Cap("workspace", "", "total", 90_000_000), Cap("run", "run-2", "run", 9_000_000)
+    desk.run = replace(RUN, uid="run-2")
+    desk.run_id = desk.ledger.begin_run(desk.run, at=desk.at)
+    periods = [Cap("recipe", RUN.recipe, period, 90_000_000) for period in PERIODS]
+    for n, caps in enumerate([[total], [MONTH], periods, [total], [MONTH, total, *periods]]):
+        desk.buy(f"bought {n}", caps=[of_the_run, *caps])
+        desk.lose(desk.send(f"lost {n}", caps=[of_the_run, *caps]))
+        desk.pass_time(days=20)
     assert check_balances(desk.ledger.database) == []
 
 

@@ -147,6 +147,7 @@ def test_each_file_that_is_written_twice_is_one_problem(root: Path) -> None:
         (("one/x/a.png", "one/y/a.png"), "{stem}", "{dir}"),
         (("one/a.png", "two/a.png"), "{dir}/{stem}", "{parent}"),
         (("one/x/a.png", "two/x/a.png"), "{dir}/{stem}", None),
+        ((f"one/{'x' * 200}1.png", f"one/{'x' * 200}2.png"), "{dir}/{stem}", None),
     ],
 )
 def test_a_collision_names_the_placeholder_that_tells_apart(

@@ -207,6 +207,20 @@ def test_each_fault_of_a_prompt_file(content: bytes | None, code: str | None, ro
     assert codes(root, with_prompt(file="prompts/a.txt")) == ([code] if code else [])
 
 
+def test_a_key_in_an_included_file_is_found_there(root: Path) -> None:
+    (root / "prompts/a.txt").write_text("Crisp.\nomx_test_0123456789")
+    _, problems = load(root, with_prompt(text="{file:prompts/a.txt}"))
+    assert [problem.code for problem in problems] == ["key-in-file"]
+    assert problems[0].place is not None
+    assert (problems[0].place.path, problems[0].place.line) == ("prompts/a.txt", 2)
+
+
+def test_a_hundred_includes_are_read_and_one_more_is_not(root: Path) -> None:
+    (root / "prompts/a.txt").write_text("x")
+    assert codes(root, with_prompt(text="{file:prompts/a.txt}" * 100)) == []
+    assert codes(root, with_prompt(text="{file:prompts/a.txt}" * 101)) == ["too-many-includes"]
+
+
 def test_a_fault_in_a_prompt_file_stands_in_that_file(root: Path) -> None:
     (root / "prompts/a.txt").write_text("A\n  {nmae}\n")
     _, problems = load(root, with_prompt(file="prompts/a.txt"))

@@ -20,7 +20,7 @@ SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 PIXELS_MAX = 64_000_000
 
 # Pillow warns of broken EXIF and the like, which changes no pixel; it would only litter the terminal. Its warning
-# of too many pixels is of another kind, and cannot come up: the size is checked before a decoder exists.
+# of too many pixels comes from Image.open, which is not used here: see `refuse_bomb`.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

@@ -1,14 +1,17 @@
 """Whether a ledger is sound: its file, its tables, its runs, and every balance made anew. Changes nothing."""
 
 import os
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import case, func, or_, select, text
+from sqlalchemy import Connection, case, func, or_, select, text
 
+from runner import windows
 from runner.ledger import owners, usage
 from runner.ledger.database import Database, _revision
-from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, ENTRIES, LIVE_STATES
+from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, ENTRIES, LIVE_STATES, RUNS
 from runner.money import exact
 
 # How many faults SQLite looks for before it stops.
@@ -56,30 +59,56 @@ def check_balances(database: Database) -> list[str]:
 
     In words, with the amounts in the workspace's currency; empty when the ledger adds up. Raises LedgerError.
     """
-    return _windows_off(database) + _attempts_off(database)
+    with database.read() as connection:
+        return _windows_off(connection) + _attempts_off(connection)
 
 
-def _windows_off(database: Database) -> list[str]:
+def _windows_off(connection: Connection) -> list[str]:
+    """Balances against the attempts that are booked in a window, and against those that belong there by their day."""
     window = BUDGET_WINDOWS.c
-    opened, settled = func.coalesce(func.sum(_OPEN), 0), func.coalesce(func.sum(_SETTLED), 0)
     query = (
-        select(BUDGET_WINDOWS, opened.label("open_sum"), settled.label("settled_sum"))
+        select(BUDGET_WINDOWS, func.coalesce(func.sum(_OPEN), 0), func.coalesce(func.sum(_SETTLED), 0))
         .outerjoin(ATTEMPT_WINDOWS, ATTEMPT_WINDOWS.c.window_id == window.id)
         .outerjoin(ATTEMPTS, ATTEMPTS.c.id == ATTEMPT_WINDOWS.c.attempt_id)
         .group_by(window.id)
-        .having(or_(window.open_micros != opened, window.settled_micros != settled))
         .order_by(window.id)
     )
-    with database.read() as connection:
-        return [
-            f"budget {row.period} {row.label} {row.zone} of {row.scope} {row.name or row.workspace} has "
-            f"{_amounts(row.open_micros, row.settled_micros)}; its attempts make "
-            f"{_amounts(row.open_sum, row.settled_sum)}"
-            for row in connection.execute(query)
-        ]
+    belonging = _sums_by_window(connection)
+    wrong = []
+    for row in connection.execute(query):
+        has, booked = (row.open_micros, row.settled_micros), (row[-2], row[-1])
+        belongs = belonging.get((row.workspace, row.scope, row.name, row.period, row.label), (0, 0))
+        if not has == booked == belongs:
+            made = booked if booked != has else belongs
+            wrong.append(f"budget {_title(row)} has {_amounts(*has)}; its attempts make {_amounts(*made)}")
+    return wrong
 
 
-def _attempts_off(database: Database) -> list[str]:
+def _sums_by_window(connection: Connection) -> dict[tuple[str, str, str, str, str], tuple[int, int]]:
+    """What is open and what is settled, for every window that an attempt's day, recipe and run could put it in."""
+    query = (
+        select(ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, ATTEMPTS.c.day, func.sum(_OPEN), func.sum(_SETTLED))
+        .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
+        .group_by(ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, ATTEMPTS.c.day)
+    )
+    sums: dict[tuple[str, str, str, str, str], tuple[int, int]] = {}
+    for workspace, recipe, uid, day, opened, settled in connection.execute(query):
+        keys = [(workspace, "run", uid, "run", "run")]
+        for period, label in _labels(day):
+            keys += [(workspace, "workspace", "", period, label), (workspace, "recipe", recipe, period, label)]
+        for key in keys:
+            before = sums.get(key, (0, 0))
+            sums[key] = (before[0] + opened, before[1] + settled)
+    return sums
+
+
+@lru_cache
+def _labels(day: str) -> list[tuple[str, str]]:
+    """Period and label of every window that holds a local day; labels are the same in every zone."""
+    return [(period, windows.window(period, date.fromisoformat(day), "UTC").label) for period in windows.PERIODS]
+
+
+def _attempts_off(connection: Connection) -> list[str]:
     sums = (
         select(
             ENTRIES.c.attempt_id,
@@ -103,12 +132,17 @@ def _attempts_off(database: Database) -> list[str]:
         .where(or_(open_sum != _OPEN, settled_sum != _SETTLED))
         .order_by(ATTEMPTS.c.id)
     )
-    with database.read() as connection:
-        return [
-            f"attempt {row.id} is {row.state} with {_amounts(row.open, row.settled)}; its entries make "
-            f"{_amounts(row.open_sum, row.settled_sum)}"
-            for row in connection.execute(query)
-        ]
+    return [
+        f"attempt {row.id} is {row.state} with {_amounts(row.open, row.settled)}; its entries make "
+        f"{_amounts(row.open_sum, row.settled_sum)}"
+        for row in connection.execute(query)
+    ]
+
+
+def _title(window: Any) -> str:
+    spans = {"run": "", "total": "total "}
+    span = spans.get(window.period, f"{window.period} {window.label} {window.zone} ")
+    return f"{span}of {window.scope} {window.name or window.workspace}"
 
 
 def _amounts(open_micros: int, settled_micros: int) -> str:

@@ -1,0 +1,78 @@
+"""Starting the program is part of the product: what is imported before anything is asked for. No times are asserted.
+
+What it costs in milliseconds is measured by benchmarks/startup.py.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from runner.cli import COMMANDS
+
+# Each costs more than the whole of `--help` may.
+HEAVY = {
+    "PIL",
+    "alembic",
+    "apscheduler",
+    "cronsim",
+    "pydantic",
+    "pydantic_core",
+    "requests",
+    "rich",
+    "sqlalchemy",
+    "tree_sitter",
+    "tree_sitter_toml",
+    "urllib3",
+}
+
+
+# `python -X importtime` would not do: it leaves out what `importlib.import_module` imports, as the verbs are.
+START = """
+import sys
+try:
+    from runner.cli import main
+    main(sys.argv[1:])
+finally:
+    print("imported:", *sys.modules, file=sys.stderr)
+"""
+
+
+def imported(*words: str) -> set[str]:
+    """The names of all modules that a command line imports, beyond those of bare Python."""
+    return modules(START, *words) - modules("import sys; print('imported:', *sys.modules, file=sys.stderr)")
+
+
+def modules(program: str, *words: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("imported:")]
+    return set(line.split()[1:])
+
+
+def packages(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def test_what_a_command_needs_is_imported_when_it_runs() -> None:
+    assert {"runner.commands.schema", "pydantic"} <= imported("schema")
+
+
+def test_help_imports_nothing_heavy_and_no_command() -> None:
+    found = imported("--help")
+    assert not packages(found) & HEAVY
+    assert not {name for name in found if name.startswith("runner.commands")}
+
+
+def test_version_imports_next_to_nothing() -> None:
+    found = imported("--version")
+    assert not packages(found) & HEAVY
+    assert {name for name in found if name.partition(".")[0] == "runner"} == {"runner", "runner.cli"}
+    # Of the standard library these are what makes a start slow; bare Python has none of them.
+    assert not found & {"argparse", "enum", "re", "typing"}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_help_of_a_command_imports_nothing_heavy(verb: str) -> None:
+    found = imported(verb, "--help")
+    assert f"runner.commands.{verb.replace('-', '_')}" in found
+    assert not packages(found) & HEAVY
