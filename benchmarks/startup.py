@@ -32,7 +32,6 @@ def cpu_ms(words: list[str]) -> float:
     nothing = os.open(os.devnull, os.O_RDWR)
     # Without PYTHONDONTWRITEBYTECODE and the like: what a user's own shell would start.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    # As a folder, the current one is searched by `python -m`, not by the installed script.
     process = os.posix_spawn(
         words[0], words, environment, file_actions=[(os.POSIX_SPAWN_DUP2, nothing, n) for n in (0, 1, 2)]
     )

@@ -58,6 +58,17 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     return wanted, problems
 
 
+def all_problems(recipes: Sequence[Recipe], settings: Settings) -> list[Problem]:
+    """Results that would be written to the same file or over a source, within a recipe or by two of them."""
+    problems: list[Problem] = []
+    results = []
+    for recipe in recipes:
+        wanted, found = expand(recipe, settings)
+        problems += found
+        results.append((recipe, wanted))
+    return problems + clashes(results, settings)
+
+
 def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settings) -> list[Problem]:
     """Results of different recipes that would be written to the same file."""
     first: dict[str, tuple[Recipe, Wanted]] = {}

@@ -61,6 +61,14 @@ def caps_of(workspace: Workspace, recipe: Recipe | None = None, run_uid: str | N
     return caps
 
 
+def refuse_clashes(recipes: Sequence[Recipe], settings: Settings) -> None:
+    """Raise Problems when two of the recipes would write to the same file."""
+    # One recipe alone is looked at when it is planned.
+    problems = items.all_problems(recipes, settings) if len(recipes) > 1 else []
+    if problems:
+        raise Problems(problems)
+
+
 def make_plan(
     recipe: Recipe,
     settings: Settings,

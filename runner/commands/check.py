@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.diagnostics import Problem
-    from runner.recipe import Recipe
-    from runner.settings import Settings
 
 FORMATS = ("text", "json", "github", "sarif")
 
@@ -27,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(*, project: str | None, recipes: list[str], format: str, **_: object) -> int:  # noqa: A002
     """Load everything, see what the recipes would write, and show every problem. Opens no socket."""
+    from runner import items
     from runner.errors import ExitCode
     from runner.project import find_root, load_all, recipe_paths
 
@@ -34,23 +33,10 @@ def run(*, project: str | None, recipes: list[str], format: str, **_: object) ->
     paths = recipe_paths(root, recipes)
     settings, loaded, problems = load_all(root, recipes)
     if settings is not None:
-        problems = [*problems, *_output_problems(settings, loaded)]
+        problems = [*problems, *items.all_problems(loaded, settings)]
     _show(format, problems, root, [path.stem for path in paths])
     failed = any(problem.severity == "error" for problem in problems)
     return int(ExitCode.INVALID if failed else ExitCode.OK)
-
-
-def _output_problems(settings: "Settings", recipes: "Sequence[Recipe]") -> "list[Problem]":
-    """Results that would be written to the same file, within a recipe or by two of them."""
-    from runner import items
-
-    problems: list[Problem] = []
-    results = []
-    for recipe in recipes:
-        wanted, found = items.expand(recipe, settings)
-        problems += found
-        results.append((recipe, wanted))
-    return problems + items.clashes(results, settings)
 
 
 def _show(format_name: str, problems: "Sequence[Problem]", root: "Path", recipes: "Sequence[str]") -> None:

@@ -30,6 +30,7 @@ from runner.ledger.database import (
     Database,
     explained,
     file_system,
+    revision,
     sqlite_module,
 )
 from runner.money import show
@@ -139,9 +140,7 @@ def _declarations(
     root: Path, settings: Settings | None, recipes: list[Recipe], problems: list[Problem]
 ) -> Iterator[Check]:
     if settings is not None:
-        wanted = [(recipe, *items.expand(recipe, settings)) for recipe in recipes]
-        problems = problems + [problem for _, _, found in wanted for problem in found]
-        problems += items.clashes([(recipe, found) for recipe, found, _ in wanted], settings)
+        problems = problems + items.all_problems(recipes, settings)
     of_settings = [problem for problem in problems if problem.place is not None and problem.place.path == FILE_NAME]
     yield _counted("settings", FILE_NAME, of_settings)
     count = len(recipe_paths(root, []))
@@ -235,7 +234,7 @@ def _contents(path: Path, at: datetime) -> Iterator[Check]:
             yield Check("ledger file", "fail", f"damaged: {_some(damage)}", hint, ExitCode.LEDGER)
             return
         yield Check("ledger file", "ok", "SQLite finds nothing wrong with it")
-        tables_check = _tables(balance_check.revision(database))
+        tables_check = _tables(revision(database))
         yield tables_check
         if tables_check.status != "ok":
             return
@@ -246,18 +245,18 @@ def _contents(path: Path, at: datetime) -> Iterator[Check]:
         yield _dead(database, path.parent / "owners")
 
 
-def _tables(revision: str | None) -> Check:
+def _tables(reached: str | None) -> Check:
     name = "ledger tables"
-    if revision == tables.HEAD:
-        return Check(name, "ok", f"at {revision}, as this program wants them")
-    if revision is None:
+    if reached == tables.HEAD:
+        return Check(name, "ok", f"at {reached}, as this program wants them")
+    if reached is None:
         return Check(name, "warn", "there are none yet", "the first run makes them")
     from runner.ledger import migrate  # Alembic costs half a second
 
-    if revision in migrate.revisions():
-        message = f"at {revision}, this program wants {tables.HEAD}; what is in them was not checked"
+    if reached in migrate.revisions():
+        message = f"at {reached}, this program wants {tables.HEAD}; what is in them was not checked"
         return Check(name, "warn", message, "the next command that opens the ledger migrates it, after a backup")
-    message = f"at {revision}, written by a newer omixa; this program knows {tables.HEAD}"
+    message = f"at {reached}, written by a newer omixa; this program knows {tables.HEAD}"
     return Check(name, "fail", message, "update omixa-runner; nothing was changed", ExitCode.LEDGER)
 
 

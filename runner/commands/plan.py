@@ -40,6 +40,7 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     settings, found = load(find_root(project), recipes)
+    jobs.refuse_clashes(found, settings)
     wishes = jobs.Wishes(again=reroll, limit=limit)
     plans: list[Plan] = []
     with open_database(ledger_path(settings), create=False) as database:

@@ -1,6 +1,5 @@
 """Whether a ledger is sound: its file, its tables, its runs, and every balance made anew. Changes nothing."""
 
-import os
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, case, func, or_, select, text
 
 from runner import windows
 from runner.ledger import owners, usage
-from runner.ledger.database import Database, _revision
+from runner.ledger.database import Database
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, ENTRIES, LIVE_STATES, RUNS
 from runner.money import exact
 
@@ -19,11 +18,6 @@ DAMAGE_MAX = 10
 
 _OPEN = case((ATTEMPTS.c.state.in_(LIVE_STATES), ATTEMPTS.c.reserved_micros), else_=0)
 _SETTLED = func.coalesce(ATTEMPTS.c.billed_micros, 0)
-
-
-def revision(database: Database) -> str | None:
-    """The migration that the ledger has reached; None when it has no tables yet. Raises LedgerError."""
-    return _revision(database)
 
 
 def damage(database: Database) -> list[str]:
@@ -44,12 +38,7 @@ def latest_moment(database: Database) -> datetime | None:
 
 def dead_runs(database: Database, folder: Path) -> list[str]:
     """The uids of runs that have not ended although their process is gone. `folder`: where the owners' locks are."""
-    dead = set()
-    for _, uid in usage.open_runs(database):
-        owner = owners.claim(folder, uid)
-        if owner is not None:
-            os.close(owner._file)  # not `let_go`, which removes the lock: whoever recovers the run does that
-            dead.add(uid)
+    dead = {uid for _, uid in usage.open_runs(database) if not owners.is_held(folder, uid)}
     # Between the list and its lock a run may have ended in good order.
     return [uid for _, uid in usage.open_runs(database) if uid in dead]
 

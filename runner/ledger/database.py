@@ -159,8 +159,7 @@ def open_database(path: Path, *, create: bool) -> Database:
     _refuse_network(path)
     database = Database(path)
     try:
-        revision = _revision(database)
-        if revision != tables.HEAD:
+        if revision(database) != tables.HEAD:
             _migrate(database, path)
     except BaseException:
         database.close()
@@ -180,8 +179,8 @@ def _create_file(path: Path) -> None:
         ) from error
 
 
-def _revision(database: Database) -> str | None:
-    """The migration that the file has reached; None when it has no tables yet."""
+def revision(database: Database) -> str | None:
+    """The migration that the file has reached; None when it has no tables yet. Raises LedgerError."""
     with database.read() as connection:
         known = connection.execute(
             text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
@@ -190,8 +189,8 @@ def _revision(database: Database) -> str | None:
             if connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one():
                 raise LedgerError(*_explain(database.path, "it is not a database of omixa, or malformed"))
             return None
-        revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-        return revision
+        reached: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        return reached
 
 
 def _migrate(database: Database, path: Path) -> None:
@@ -199,17 +198,17 @@ def _migrate(database: Database, path: Path) -> None:
     from runner.ledger import migrate  # Alembic costs half a second; only a file that needs it pays
 
     with database._writer, explained(path), database._held_gate():
-        revision = _revision(database)
-        if revision == tables.HEAD:
+        reached = revision(database)
+        if reached == tables.HEAD:
             return
-        if revision is not None:
-            if revision not in migrate.revisions():
+        if reached is not None:
+            if reached not in migrate.revisions():
                 raise LedgerError(
-                    f"the ledger `{path}` was written by a newer omixa (its tables are at {revision}, "
+                    f"the ledger `{path}` was written by a newer omixa (its tables are at {reached}, "
                     f"this program knows {tables.HEAD})",
                     "update omixa-runner; nothing was changed",
                 )
-            _back_up(path, revision)
+            _back_up(path, reached)
         _alone(path, "PRAGMA journal_mode=WAL")
         with database._engine.connect() as connection:
             connection.execution_options(begin="IMMEDIATE")

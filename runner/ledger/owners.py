@@ -45,3 +45,18 @@ def claim(folder: Path, uid: str) -> Owner | None:
         os.close(file)
         return None
     return Owner(path, file)
+
+
+def is_held(folder: Path, uid: str) -> bool:
+    """Whether somebody alive owns the run. Changes nothing; a run without a lock file has no owner."""
+    try:
+        file = os.open(folder / f"{uid}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
