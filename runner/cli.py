@@ -48,6 +48,10 @@ def _dispatch(words: list[str]) -> int:
 
     from runner.errors import ExitCode, OmixaError
 
+    # A name that this terminal cannot show must not end the program after money was spent.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         parser = _parser(set(words))
         options = vars(parser.parse_args(words))
@@ -56,7 +60,9 @@ def _dispatch(words: list[str]) -> int:
             parser.print_help()
             return int(ExitCode.OK)
         module: Any = import_module(f"runner.commands.{verb.replace('-', '_')}")
-        return int(module.run(**options))
+        code = int(module.run(**options))
+        sys.stdout.flush()
+        return code
     except OmixaError as error:
         _show(error)
         return int(error.exit_code)
@@ -64,14 +70,22 @@ def _dispatch(words: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader (`| head`) has gone. Point stdout elsewhere, or Python complains again while it shuts down.
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()  # the reader (`| head`) has gone
         return int(ExitCode.OK)
+    except OSError as error:
+        _forget_stdout()
+        print(f"error: {error.filename or 'standard output'} cannot be used: {error.strerror}", file=sys.stderr)
+        return int(ExitCode.DISK)
     except Exception as error:  # noqa: BLE001 - the last stop: a traceback is for us, not for the user
         print(_crash_note(error), file=sys.stderr)
         return int(ExitCode.INTERNAL)
+
+
+def _forget_stdout() -> None:
+    """Point stdout elsewhere, or Python complains again while it shuts down."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _crash_note(error: Exception) -> str:
@@ -129,4 +143,6 @@ def _parser(words: set[str]) -> "argparse.ArgumentParser":
         if name in words:
             module: Any = import_module(f"runner.commands.{name.replace('-', '_')}")
             module.arguments(sub)
+            # Also after the verb, where people write it.
+            sub.add_argument("--project", "-C", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser

@@ -317,7 +317,7 @@ def _table_hint(kind: str, loc: Loc, found: object, field: FieldInfo | None) -> 
         return None
     if _is_tables(found):
         return f"write `[{_dotted(loc)}]`, with one bracket"
-    if field is not None and field.examples:
+    if field is not None and field.examples and not any(isinstance(v, dict) for v in field.examples[0].values()):
         inside = ", ".join(_pair(key, value) for key, value in field.examples[0].items())
         return f"write `{loc[-1]} = {{ {inside} }}`"
     return f"write `[{_dotted(loc)}]` and its keys below it"

@@ -5,11 +5,13 @@
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any, Literal
 
 from runner import images
 from runner.contracts.contract import Contract, OptionValue
-from runner.errors import DiskError
+from runner.errors import DiskError, OmixaError
 from runner.ledger import owners, usage
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import (
@@ -39,8 +41,12 @@ from runner.providers.provider import Billed, Declined, Evidence, Order, Outcome
 # How often one item may be sent in a run when each time it is certain that nothing was billed (contract B).
 TRIES_MAX = 4
 
-# Free space that must be there before a request leaves, so that its answer can be kept.
-FREE_BYTES_PER_REQUEST = 24 * 1024 * 1024
+# Free space that must be there for each request in flight before it leaves, so that its answer can be kept: raw,
+# decoded, as a kept result and as the output, for a picture of 12 MB.
+FREE_BYTES_PER_REQUEST = 56 * 1024 * 1024
+
+# The longest the whole run holds back because the provider asked for it.
+PAUSE_S_MAX = 600.0
 
 # How long to wait before asking the ledger again for money that other processes hold, and to look for dead ones.
 ASK_AGAIN_S = (0.02, 0.5)
@@ -68,6 +74,10 @@ class Means:
         """Where each run keeps what it is about to send, in a folder of its uid."""
         return self.home / "work"
 
+    def spool_of(self, run_uid: str, attempt_id: int) -> Path:
+        """Where the raw answer of an attempt waits. With the run's uid, because numbers repeat in a restored ledger."""
+        return self.spool / f"{run_uid}-{attempt_id}.answer"
+
     @property
     def raw(self) -> Path:
         """Where raw answers stay that a person may have to look at."""
@@ -87,6 +97,10 @@ class Purchase:
     flatten: str | None
     work: Path
     again: bool
+    concurrency: int
+
+
+Kind = Literal["bought", "restored", "unusable", "declined", "unsent", "unknown", "refused", "unsuitable", "unfinished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,9 @@ class Done:
     """
 
     item: Item
-    kind: Literal["bought", "restored", "unusable", "declined", "unknown", "refused", "unsuitable", "unfinished"]
+    kind: Literal[
+        "bought", "restored", "unusable", "declined", "unsent", "unknown", "refused", "unsuitable", "unfinished"
+    ]
     message: str | None = None
     attempt_id: int | None = None
     billed_micros: int = 0
@@ -181,13 +197,17 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
     try:
         for tries_left in reversed(range(TRIES_MAX)):
             control.pass_pause()
-            no_space = _no_space(means, draft)
+            if control.finishing:
+                return Done(item, "unfinished", "not sent: the run is ending")
+            no_space = _no_space(means, draft, purchase.concurrency)
             if no_space is not None:
                 return Done(item, "unfinished", no_space.message, stop=no_space)
             reservation = _reserve(asked, purchase, means, control)
             if not isinstance(reservation, Reserved):
                 return _not_reserved(item, reservation, purchase, means)
-            spool = means.spool / f"{reservation.attempt_id}.answer"
+            if control.finishing:
+                return _give_back(item, reservation, purchase, means)
+            spool = means.spool_of(purchase.run.uid, reservation.attempt_id)
             try:
                 outcome = means.provider.send(order, spool=spool, on_sending=_recorder(reservation, purchase, means))
                 done = _book(item, reservation, outcome, spool, purchase.run, means)
@@ -198,12 +218,11 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
             # Not billed, and the provider says when to come back: the one case that is sent again by itself.
             if tries_left == 0:
                 return _gave_up(done, outcome)
-            control.pause(outcome.retry_after_s * 2 ** (TRIES_MAX - 1 - tries_left))
-            if control.finishing:
-                return done
+            control.pause(min(outcome.retry_after_s * 2 ** (TRIES_MAX - 1 - tries_left), PAUSE_S_MAX))
         raise AssertionError("the last try returns")
     finally:
-        prepared.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            prepared.path.unlink(missing_ok=True)
 
 
 def _drawn(draft: Draft, contract: Contract) -> dict[str, OptionValue]:
@@ -239,15 +258,17 @@ def _asked(draft: Draft, contract: Contract, options: dict[str, OptionValue]) ->
     )
 
 
-def _no_space(means: Means, draft: Draft) -> Stop | None:
+def _no_space(means: Means, draft: Draft, in_flight: int) -> Stop | None:
+    """Why a disk cannot take the answers of all that may be in flight, or None."""
+    needed = FREE_BYTES_PER_REQUEST * in_flight
     for folder in (means.spool, draft.output.parent):
         free = images.free_bytes(folder)
-        if free < FREE_BYTES_PER_REQUEST:
+        if free < needed:
             return Stop(
                 "disk",
-                f"`{folder}` has {free // 1024} KiB free, at least {FREE_BYTES_PER_REQUEST // 1024} KiB are needed "
-                "before a paid request leaves; nothing was sent",
-                "free some space and run again",
+                f"`{folder}` has {free >> 20} MiB free, at least {needed >> 20} MiB are needed for {in_flight} in "
+                "flight before a paid request leaves; nothing was sent",
+                "free some space, or lower `concurrency` in omixa.toml, and run again",
             )
     return None
 
@@ -329,13 +350,31 @@ def _recorder(reservation: Reserved, purchase: Purchase, means: Means) -> Callab
     return record
 
 
+def _give_back(item: Item, held: Reserved, purchase: Purchase, means: Means) -> Done:
+    """The run began to end while the money was being set aside: nothing is sent any more."""
+    message = "not sent: the run is ending"
+    means.ledger.release(
+        held.attempt_id, code="never-sent", message=message, evidence=None, who=purchase.run.who, at=means.now()
+    )
+    return Done(item, "unfinished", message, held.attempt_id)
+
+
 def _gave_up(done: Done, outcome: Declined) -> Done:
     message = f"{outcome.message}; given up after {TRIES_MAX} tries, nothing was billed"
     stop = Stop("provider", message, "run again when the endpoint can be reached; what is left is bought then")
-    return Done(done.item, "declined", message, done.attempt_id, stop=stop)
+    return Done(done.item, done.kind, message, done.attempt_id, stop=stop)
 
 
 # ---- how an attempt ends
+
+# Codes of attempts of which no byte of the body left.
+NOTHING_SENT = ("not-sent", "never-sent", "spool-unwritable", "picture-unreadable", "not-in-contract")
+
+_PROVIDER_HINTS = {
+    "key-refused": "check the workspace's `api_key` in omixa.toml, and that the key is still valid, then run again",
+    "account-empty": "top up the account at the provider, then run again",
+    "spool-unwritable": "make the ledger's folder writable, then run again",
+}
 
 
 def _book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFacts, means: Means) -> Done:
@@ -345,8 +384,9 @@ def _book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFac
         case Declined(evidence, code, message, _, stops_run):
             ledger.release(attempt_id, code=code, message=message, evidence=evidence, who=run.who, at=means.now())
             _drop(spool)
-            stop = Stop("provider", message) if stops_run else None
-            return Done(item, "declined", message, attempt_id, stop=stop)
+            stop = Stop("provider", message, _PROVIDER_HINTS.get(code)) if stops_run else None
+            kind: Kind = "unsent" if code in NOTHING_SENT else "declined"
+            return Done(item, kind, message, attempt_id, stop=stop)
         case Unknown(evidence, code, message):
             ledger.unknown(
                 attempt_id,
@@ -365,7 +405,8 @@ def _book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFac
 
 
 def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: RunFacts, means: Means) -> Done:
-    result, trouble = _write(item.draft, billed, means)
+    written = _write(item.draft, billed, means)
+    result, trouble = written.result, written.trouble
     attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered
     if billed.amount_micros is None:
         message = "it was bought, but the answer does not say for how much; the whole reservation stays held"
@@ -381,6 +422,8 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
         _keep_raw(spool, means)
         told = f"{message}: omixa resolve {attempt_id}"
         return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, unwritten=unwritten)
+    if result is None:
+        trouble = f"billed, but no usable picture came: {trouble}"
     breach = means.ledger.settle(
         attempt_id,
         billed_micros=billed.amount_micros,
@@ -401,12 +444,11 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
             f"look at it with `omixa audit show {attempt_id}`, then: omixa resume --workspace {run.workspace} --note …",
         )
     if result is None:
-        _keep_raw(spool, means)
-    elif result.delivered:
+        kept = _keep_raw(spool, means)
+        trouble = f"{trouble}; the raw answer {f'is kept at `{kept}`' if kept else 'could not be kept'}"
+    elif written.kept:
         _drop(spool)
-    # An unwritten result stays in the spool too: nothing that was paid for is thrown away.
-    if result is None:
-        trouble = f"billed, but no usable picture came: {trouble}; the raw answer is kept for attempt {attempt_id}"
+    # Otherwise the spool has the only copy: the next run keeps it as a result (`_keep_left_behind`).
     return Done(
         item,
         "bought" if result else "unusable",
@@ -419,29 +461,67 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
     )
 
 
-def _write(draft: Draft, billed: Billed, means: Means) -> tuple[Result | None, str | None]:
-    """Keep the picture and write it out; the trouble in words, if any. Never raises: the bill is a fact."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a picture that came: `kept` among the results; the trouble in words, None when there was none."""
+
+    result: Result | None
+    trouble: str | None
+    kept: bool = False
+
+
+def _write(draft: Draft, billed: Billed, means: Means) -> Written:
+    """Keep the picture and write it out. Never raises: the bill is a fact, whatever happens to the picture."""
     if billed.result is None:
-        return None, billed.fault or "no picture came"
-    facts = images.result_facts(billed.result)
-    if isinstance(facts, str):
-        return None, facts
-    trouble: str | None = None
-    file = billed.result
+        return Written(None, billed.fault or "no picture came")
     try:
-        result_digest = means.results.keep(billed.result)
-        file = means.results.path(result_digest) or billed.result
+        return _written(draft, billed.result, means)
+    except Exception as error:  # noqa: BLE001 - a mistake here must not keep the bill from being booked
+        return Written(None, f"the picture could not be looked at ({type(error).__name__}: {error})")
+
+
+def _written(draft: Draft, picture: Path, means: Means) -> Written:
+    facts = images.result_facts(picture)
+    if isinstance(facts, str):
+        return Written(None, facts)
+    trouble, kept, file = None, None, picture
+    try:
+        result_digest = means.results.keep(picture)
+        kept = means.results.path(result_digest)
+        file = kept or picture
     except DiskError as error:
-        trouble = error.message
-        result_digest = hashlib.sha256(billed.result.read_bytes()).hexdigest()
-    remark = images.looks_wrong(draft.source, file) if draft.source.is_file() else None
+        trouble = f"{error.message}; the paid picture stays in the spool"
+        result_digest = _digest_of(picture)
     delivered = False
     try:
-        images.write_atomically(file, draft.output)
+        _put(file, draft, means)
         delivered = True
     except DiskError as error:
-        trouble = f"{error.message}; the paid picture is kept and comes back with the next run, without paying"
-    return Result(result_digest, facts.size_bytes, facts.width, facts.height, remark, delivered), trouble
+        where = "kept" if kept else "in the spool"
+        trouble = f"{error.message}; the paid picture is {where} and comes back with a later run, without paying"
+    remark = images.looks_wrong(draft.source, file)
+    result = Result(result_digest, facts.size_bytes, facts.width, facts.height, remark, delivered)
+    return Written(result, trouble, kept is not None)
+
+
+def _put(file: Path, draft: Draft, means: Means) -> None:
+    """Write a picture to its output path, over an older delivery of ours that nobody has changed, and nothing else.
+
+    Raises DiskError, also when somebody's file stands there: it may have come after the plan was made.
+    """
+    if not os.path.lexists(draft.output):
+        images.write_atomically(file, draft.output, over=False)
+        return
+    found = _digest_of(draft.output) if draft.output.is_file() and not draft.output.is_symlink() else None
+    ours = usage.delivered(means.ledger.database, draft.output_path)
+    if found is None or found not in (ours, _digest_of(file)):
+        raise DiskError(f"`{draft.output}` is a file that omixa did not write, or that was changed since")
+    images.write_atomically(file, draft.output)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _restore(item: Item, result_digest: str | None, means: Means) -> Done:
@@ -452,28 +532,36 @@ def _restore(item: Item, result_digest: str | None, means: Means) -> Done:
     if kept is None:
         return Done(item, "unfinished", "it was paid for, but its kept result is gone: --reroll buys it again")
     try:
-        images.write_atomically(kept, item.draft.output)
-    except DiskError as error:
-        return Done(item, "restored", error.message, unwritten=True)
+        if _digest_of(kept) != result_digest:
+            return Done(item, "unfinished", f"it was paid for, but its kept result `{kept}` is damaged")
+        _put(kept, item.draft, means)
+    except (DiskError, OSError) as error:
+        message = error.message if isinstance(error, DiskError) else f"`{kept}` cannot be read: {error.strerror}"
+        return Done(item, "restored", message, unwritten=True)
     assert item.draft.key is not None
     means.ledger.deliver(item.draft.output_path, item.draft.key, result_digest, at=means.now())
     return Done(item, "restored")
 
 
 def _drop(spool: Path) -> None:
-    for file in spool.parent.glob(f"{spool.name}*"):
-        file.unlink(missing_ok=True)
+    """Remove what an attempt left in the spool. Never raises: leftovers cost only space."""
+    with suppress(OSError):
+        for file in spool.parent.glob(f"{spool.name}*"):
+            file.unlink(missing_ok=True)
 
 
-def _keep_raw(spool: Path, means: Means) -> None:
-    """Move a raw answer to where a person can look at it."""
+def _keep_raw(spool: Path, means: Means) -> Path | None:
+    """Move a raw answer to where a person can look at it; where it is then, None when there is none."""
+    kept: Path | None = None
     if spool.exists():
+        kept = means.raw / spool.name
         try:
             means.raw.mkdir(mode=0o700, exist_ok=True)
-            spool.replace(means.raw / spool.name)
+            spool.replace(kept)
         except OSError:
-            return  # it stays in the spool, which is just as safe
+            return spool  # it stays in the spool, which is just as safe
     _drop(spool)
+    return kept
 
 
 # ---- many items
@@ -548,22 +636,30 @@ def _work_off(
             if item is None:
                 return
             try:
-                done = perform(_shared(item, means, purchase), purchase, means, control)
+                done = _perform_shared(item, purchase, means, control)
             except BaseException as error:  # noqa: BLE001 - handed to the caller by execute
                 with telling:
                     tally.failure = tally.failure or error
                     tally.left.append(item)
                 control.finish()
                 return
-            with telling:
-                tally.add(done)
-                watch(done)
             if done.stop is not None:
                 control.finish()
+            with telling:
+                tally.add(done)
+                with suppress(Exception):  # a terminal that went away must not end the purchase of the rest
+                    watch(done)
 
-    threads = [threading.Thread(target=work, name=f"worker-{n}") for n in range(min(concurrency, len(batch)))]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    for number in range(min(concurrency, len(batch))):
+        thread = threading.Thread(target=work, name=f"worker-{number}")
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads to be had: those that run do the work
+            if not threads:
+                raise DiskError("this machine cannot start a thread", "close other programs and run again") from error
+            break
+        threads.append(thread)
     for thread in threads:
         # In short steps, so that the main thread can hear Ctrl-C.
         while thread.is_alive():
@@ -571,12 +667,14 @@ def _work_off(
     tally.left.extend(queue)
 
 
-def _shared(item: Item, means: Means, purchase: Purchase) -> Item:
-    """An item that waited for another's purchase, with what that one has paid for."""
+def _perform_shared(item: Item, purchase: Purchase, means: Means, control: Control) -> Done:
+    """Perform an item; one that shares another's purchase is restored from what that one has paid for."""
     if item.after is None or item.draft.key is None:
-        return item
+        return perform(item, purchase, means, control)
     paid = usage.paid(means.ledger.database, purchase.run.workspace, item.draft.key)
-    return Item(item.draft, "restore", item.reason, paid, item.after)
+    if paid is None:
+        return Done(item, "unfinished", f"it waits for `{item.after}`, which was not bought")
+    return _restore(item, paid.result_digest, means)
 
 
 # ---- after a death
@@ -597,9 +695,23 @@ def recover(means: Means) -> list[Done]:
                 found += [_recover_attempt(row, means) for row in usage.unfinished(means.ledger.database, run_id)]
                 _sweep(run_id, uid, means)
                 means.ledger.end_run(run_id, "died", at=means.now())
-        finally:
-            owner.let_go()
+        except BaseException:
+            owner.close()  # the run is still to be recovered: its lock file stays
+            raise
+        owner.let_go()
+    _keep_left_behind(means)
     return found
+
+
+def _keep_left_behind(means: Means) -> None:
+    """Keep as results the pictures whose disk was full when they came. What cannot be kept stays where it is."""
+    for picture in means.spool.glob("*.answer.picture"):
+        spool = picture.with_suffix("")
+        number = spool.stem.rpartition("-")[2]
+        if number.isdigit() and usage.result_digest(means.ledger.database, int(number), spool.stem) is not None:
+            with suppress(OmixaError, OSError):
+                means.results.keep(picture)
+                _drop(spool)
 
 
 def _sweep(run_id: int, uid: str, means: Means) -> None:
@@ -614,7 +726,7 @@ def _recover_attempt(row: Any, means: Means) -> Done:
     run = usage.run_facts(means.ledger.database, row.run_id)
     item = Item(_draft_of(row, means), "buy", "recovered")
     held = Reserved(row.id, row.reserved_micros)
-    spool = means.spool / f"{row.id}.answer"
+    spool = means.spool_of(run.uid, row.id)
     if row.state == "reserved":
         outcome: Outcome = Declined(_NO_EVIDENCE, "never-sent", "its process died before anything was sent")
     elif spool.exists():

@@ -10,13 +10,14 @@ from runner import images
 from runner.declared import real, shown_path
 from runner.diagnostics import Place, Problem, Problems
 from runner.recipe import EXTENSIONS, Recipe, Source
-from runner.settings import Settings
+from runner.settings import Settings, ledger_path
 from runner.templates import fill
 from runner.tomlfile import Loc
 from runner.tomlfile import read as read_toml
 
 COMPONENT_BYTES_MAX = 200  # file systems allow 255; a temporary name beside the file needs some of it
-STATE_FOLDER = ".omixa"
+# What the runner keeps beside the ledger; pictures in there are no sources.
+STATE_FOLDERS = ("spool", "results", "raw", "work", "owners")
 
 # Control characters, line separators, and the marks that make a name read backwards.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -45,7 +46,8 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     """
     wanted: list[Wanted] = []
     problems: list[Problem] = []
-    leave_out = (recipe.output.folder, settings.root / STATE_FOLDER)
+    home = ledger_path(settings).parent
+    leave_out = (recipe.output.folder, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
     for position, source in enumerate(recipe.sources):
         pictures = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
         for picture in pictures:
@@ -86,6 +88,18 @@ def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settin
                     hint="give one of them another `folder`, or add `{recipe}` to its `name`",
                 )
     return list(found.values())
+
+
+def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: Settings) -> list[Problem]:
+    """Results of `recipes` that would be written to the same file as a result of another recipe of the project."""
+    wanted = {one.name: (one, expand(one, settings)[0]) for one in (*everyone, *recipes)} if len(everyone) > 1 else {}
+    names = {recipe.name for recipe in recipes}
+    found: list[Problem] = []
+    for name in names & wanted.keys():
+        for other in wanted.keys() - {name}:
+            if other not in names or other < name:
+                found += clashes([wanted[other], wanted[name]], settings)
+    return found
 
 
 def _of_picture(recipe: Recipe, source: Source, picture: Path) -> Iterator[Wanted]:

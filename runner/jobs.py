@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from runner.ledger import owners, usage
 from runner.ledger.database import Database
 from runner.ledger.values import Cap, RunFacts
 from runner.plan import Plan
+from runner.project import load_all
 from runner.recipe import Recipe
 from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
 from runner.windows import PERIODS
@@ -62,11 +63,31 @@ def caps_of(workspace: Workspace, recipe: Recipe | None = None, run_uid: str | N
 
 
 def refuse_clashes(recipes: Sequence[Recipe], settings: Settings) -> None:
-    """Raise Problems when two of the recipes would write to the same file."""
-    # One recipe alone is looked at when it is planned.
-    problems = items.all_problems(recipes, settings) if len(recipes) > 1 else []
+    """Raise Problems when one of the recipes would write to the same file as another of the project."""
+    everyone = load_all(settings.root, [])[1]
+    problems = items.clashes_of(recipes, everyone, settings)
     if problems:
         raise Problems(problems)
+
+
+def claim_home(settings: Settings) -> None:
+    """Make sure that the ledger is this project's: paths in it are relative to one project. Raises UsageError."""
+    note = home(settings) / "project"
+    here = str(settings.root)
+    inside = home(settings).is_relative_to(settings.root)
+    with suppress(FileNotFoundError):
+        owner = note.read_text(encoding="utf-8").strip()
+        if owner != here and not inside:
+            raise UsageError(
+                f"the ledger `{ledger_path(settings)}` belongs to the project `{owner}`",
+                f"give this project a ledger of its own with [ledger] url in {FILE_NAME}; if the project has moved "
+                f"here, delete `{note}`",
+            )
+        if owner == here:
+            return
+    with images.explained(note):
+        note.write_text(here + "\n", encoding="utf-8")
+        note.chmod(0o600)
 
 
 def make_plan(
@@ -178,6 +199,7 @@ def begin(
                 flatten=recipe.output.flatten,
                 work=work,
                 again=wishes.again,
+                concurrency=workspace.concurrency,
             ),
             outcome,
         )

@@ -92,7 +92,9 @@ class Price:
     @property
     def ceiling_micros(self) -> int | None:
         """The most one request may cost; None when nobody knows."""
-        known = [micros for micros in (self.declared_micros, self.highest_micros) if micros is not None]
+        known = [
+            micros for micros in (self.declared_micros, self.highest_micros) if micros
+        ]  # bills of zero tell nothing
         return max(known) if known else None
 
     @property
@@ -281,7 +283,7 @@ def _decide(draft: Draft, facts: Facts, *, reroll: bool) -> Item:
     paid = facts.settled.get(key)
     if paid is not None and not reroll:
         return _decide_paid(draft, paid, facts)
-    if draft.output_size is not None and draft.output_path not in facts.delivered:
+    if draft.output_size is not None and not _is_ours(draft, facts):
         return Item(draft, "hold", _FOREIGN)
     if paid is not None:
         return Item(draft, "buy", f"bought again on purpose (--reroll); paid on {paid.date}", paid)
@@ -296,7 +298,16 @@ def _decide(draft: Draft, facts: Facts, *, reroll: bool) -> Item:
     return Item(draft, "buy", _why_new(draft, facts))
 
 
-_FOREIGN = "a file that omixa did not write stands at the output path: move it away, or change [output] name"
+_FOREIGN = (
+    "a file that omixa did not write, or that was changed since, stands at the output path: "
+    "move it away, or change [output] name"
+)
+
+
+def _is_ours(draft: Draft, facts: Facts) -> bool:
+    """Whether what stands at the output path is what was last delivered there, to the byte: it may be replaced."""
+    delivered = facts.delivered.get(draft.output_path)
+    return delivered is not None and facts.is_same_file(draft.output, delivered)
 
 
 def _held(live: Live) -> str:
@@ -314,7 +325,7 @@ def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
         same_size = draft.output_size == paid.result_bytes
         if delivered == paid.result_digest or (same_size and facts.is_same_file(draft.output, paid.result_digest)):
             return Item(draft, "skip", f"already paid on {paid.date}", paid)
-        if delivered is None:
+        if not _is_ours(draft, facts):
             return Item(draft, "hold", _FOREIGN, paid)
     if not facts.is_kept(paid.result_digest):
         reason = f"paid on {paid.date} (attempt {paid.attempt_id}), but its kept result is gone: --reroll buys it again"

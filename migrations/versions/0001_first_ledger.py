@@ -151,6 +151,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempts_day", "attempts", ["workspace", "day"], unique=False)
     op.create_index("ix_attempts_item", "attempts", ["workspace", "item_key", "state"], unique=False)
+    op.create_index(
+        "ix_attempts_moving",
+        "attempts",
+        ["run_id"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('reserved', 'sent')"),
+        postgresql_where=sa.text("state IN ('reserved', 'sent')"),
+    )
     op.create_index("ix_attempts_place", "attempts", ["workspace", "recipe", "source_path"], unique=False)
     op.create_index("ix_attempts_price", "attempts", ["workspace", "model", "state", "id"], unique=False)
     op.create_index("ix_attempts_run", "attempts", ["run_id", "state"], unique=False)

@@ -40,6 +40,8 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     settings, found = load(find_root(project), recipes)
+    if not found:
+        raise UsageError("this project has no recipes", "write one: recipes/NAME.toml (docs/recipes.md)")
     jobs.refuse_clashes(found, settings)
     wishes = jobs.Wishes(again=reroll, limit=limit)
     plans: list[Plan] = []
@@ -94,7 +96,8 @@ def totals(made: "Plan") -> str:
     header = [f"budget, {made.currency}", "cap", "settled", "open", "this run", "left", "fits", "ends"]
     lines.append(table(header, [_budget(made, window) for window in made.windows], right={1, 2, 3, 4, 5, 6}))
     if made.buy_count:
-        lines.append(f"\n{made.fits} of {made.buy_count} fit into every budget")
+        guess = "" if price.median_micros is not None else "at least "
+        lines.append(f"\n{guess}{made.fits} of {made.buy_count} fit into every budget")
     return "\n".join(lines)
 
 
@@ -106,7 +109,12 @@ def _budget(made: "Plan", window: Any) -> list[str]:
 
     this_run = made.expected_micros if made.buy_count else 0
     amounts = (window.cap_micros, window.settled_micros, window.open_micros, this_run, window.left_micros - this_run)
-    ends = local_text(datetime.fromisoformat(window.ends_at), made.zone) if window.ends_at else "never"
+    # The zone stands in the budget's name already.
+    ends = (
+        local_text(datetime.fromisoformat(window.ends_at), made.zone).removesuffix(f" {made.zone}")
+        if window.ends_at
+        else "never"
+    )
     return [window.name, *(short(micros) for micros in amounts), str(window.fits(made.price)), ends]
 
 

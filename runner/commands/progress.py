@@ -4,13 +4,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import OmixaError
 from runner.execution import Done
 from runner.ledger import usage
-from runner.money import show
+from runner.money import short, show
 from runner.terminal import clean
 
 if TYPE_CHECKING:
@@ -45,43 +46,63 @@ def _line(made: "Plan", done: Done) -> str:
 @contextmanager
 def _live(made: "Plan", caps: "Sequence[Cap]", database: "Database") -> Iterator[Callable[[Done], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[money]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    started, asked, billed, ended = time.monotonic(), 0.0, 0, 0
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task(made.recipe, total=len(made.of("buy")) + len(made.of("restore")), money="", rate="")
+    console = Console(stderr=True)
+    money = _Money(made, caps, database)
+
+    class MoneyColumn(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(money.text())
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.completed / task.elapsed:.1f}/s" if task.completed and task.elapsed else "")
+
+    # What must be seen comes first; a narrow terminal loses the bar, not the money.
+    columns: list[ProgressColumn] = [MofNCompleteColumn(), MoneyColumn(), RateColumn(), TimeRemainingColumn()]
+    if console.width >= 100:
+        columns = [TextColumn(made.recipe), BarColumn(bar_width=20), *columns]
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task(made.recipe, total=len(made.of("buy")) + len(made.of("restore")))
 
         def watch(done: Done) -> None:
-            nonlocal asked, billed, ended
-            billed += done.billed_micros
-            ended += 1
-            rate = ended / max(time.monotonic() - started, 0.001)
-            fields: dict[str, Any] = {"rate": f"{rate:.1f}/s"}
-            if time.monotonic() - asked > ASK_EVERY_S or ended == 1:
-                asked = time.monotonic()
-                fields["money"] = _money(made, caps, database, billed)
-            bar.update(task, advance=1, **fields)
-            if done.kind not in ("bought", "restored") or done.remark or done.unwritten:
-                bar.console.print(_line(made, done), markup=False, highlight=False)
+            bar.update(task, advance=1)
+            bar.console.print(_line(made, done), markup=False, highlight=False, soft_wrap=True)
 
         yield watch
-        bar.update(task, money=_money(made, caps, database, billed))
+        money.forget()
 
 
-def _money(made: "Plan", caps: "Sequence[Cap]", database: "Database", billed: int) -> str:
-    found = usage.headrooms(database, workspace=made.workspace, zone=made.zone, caps=caps, at=datetime.now(UTC))
-    if not found:
-        return f"settled {show(billed, made.currency)}"
-    tightest = min(found, key=lambda window: window.left_micros)
-    return (
-        f"settled {show(billed, made.currency)} · open {show(tightest.open_micros, made.currency)} · "
-        f"left {show(tightest.left_micros, made.currency)}"
-    )
+class _Money:
+    """What is settled, open and left in the tightest budget, asked of the ledger now and then."""
+
+    def __init__(self, made: "Plan", caps: "Sequence[Cap]", database: "Database") -> None:
+        self._made, self._caps, self._database = made, caps, database
+        self._asked = 0.0
+        self._text = ""
+
+    def forget(self) -> None:
+        """Ask anew next time."""
+        self._asked = 0.0
+
+    def text(self) -> str:
+        """Never raises: the display must not end a purchase."""
+        if time.monotonic() - self._asked > ASK_EVERY_S:
+            self._asked = time.monotonic()
+            with suppress(OmixaError):
+                self._text = self._ask()
+        return self._text
+
+    def _ask(self) -> str:
+        made = self._made
+        found = usage.headrooms(
+            self._database, workspace=made.workspace, zone=made.zone, caps=self._caps, at=datetime.now(UTC)
+        )
+        if not found:
+            return ""
+        tightest = min(found, key=lambda window: window.left_micros)
+        amounts = (tightest.settled_micros, tightest.open_micros, tightest.left_micros)
+        settled, opened, left = (short(micros) for micros in amounts)
+        return f"settled {settled} · open {opened} · left {left} {made.currency}"

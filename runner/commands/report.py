@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--by", action="append", metavar="KEY", help=f"group by {keys}; several: --by month,recipe (default: recipe)"
     )
     reading.filters(parser)
-    parser.add_argument("--format", choices=list(FORMATS), default="text", help="(default: text)")
+    parser.add_argument("--format", choices=list(FORMATS), help="(default: by the ending of --out, else text)")
     parser.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
 
 
@@ -31,7 +31,7 @@ def run(
     first_day: str | None,
     last_day: str | None,
     workspace: str | None,
-    format: str,  # noqa: A002 - named as the argument is
+    format: str | None,  # noqa: A002 - named as the argument is
     out: str | None,
     **_: object,
 ) -> int:
@@ -49,8 +49,9 @@ def run(
         name = reading.account(workspace, settings, database)
         rows = usage.rows(database, workspace=name, first_day=first, last_day=last)
         report = build(rows, keys, workspace=name, first_day=first, last_day=last)
+    ending = (out or "").rpartition(".")[2]
     with output(out) as stream:
-        FORMATS[format](report, stream)
+        FORMATS[format or (ending if ending in FORMATS else "text")](report, stream)
     for key in report.absent:
         print(f"warning: no attempt in this report has the label `{key.removeprefix(LABEL)}`", file=sys.stderr)
     return int(ExitCode.OK)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     *, project: str | None, recipes: list[str], yes: bool, limit: int | None, reroll: bool, json: bool, **_: object
 ) -> int:
-    """Run recipes one after another; a stop ends them all. Returns the exit code of the gravest trouble."""
-    from runner import jobs, wiring
-    from runner.errors import UsageError
-    from runner.execution import Control, recover
+    """Plan all recipes, ask, and run them one after another; a stop ends them all.
+
+    Returns the exit code of the gravest trouble. What was bought is told whatever happens afterwards.
+    """
+    from runner import jobs
+    from runner.errors import OmixaError, UsageError
     from runner.ledger.database import open_database
     from runner.project import find_root, load
     from runner.settings import ledger_path
@@ -38,40 +40,100 @@ def run(
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     settings, found = load(find_root(project), recipes)
     jobs.refuse_clashes(found, settings)
-    wishes = jobs.Wishes(again=reroll, limit=limit)
-    control = Control()
-    summaries: list[dict[str, Any]] = []
-    codes: list[int] = []
-    with open_database(ledger_path(settings), create=True) as database:
+    with open_database(ledger_path(settings), create=True) as database, ExitStack() as stack:
+        jobs.claim_home(settings)
+        session = _Session(settings, database, jobs.Wishes(again=reroll, limit=limit), json)
+        plans: list[Plan] = []
         for recipe in found:
-            workspace = settings.workspaces[recipe.workspace]
-            with wiring.means(settings, workspace, database) as means:
-                _say_recovered(recover(means))
-                made = jobs.make_plan(recipe, settings, database, means.results, at=means.now(), wishes=wishes)
-                if not json:
-                    _show_plan(made)
-                _ask(made, recipe, settings, yes=yes)
-                # Only now: at the question, Ctrl-C simply ends the program.
-                with _brakes(control, means):
-                    tally = _buy(recipe, settings, made, means, control, wishes=wishes, database=database, quiet=json)
-            summaries.append(_summary(made, tally))
-            codes.append(_code(made, tally))
+            means = session.means(recipe.workspace, stack)
+            made = jobs.make_plan(
+                recipe, settings, database, means.results, at=means.now(), wishes=session.wishes, after=plans
+            )
+            plans.append(made)
             if not json:
-                print(_told(made, tally, recipe, settings))
-            if control.finishing:
+                _say(_plan_text(made))
+        for recipe, made in zip(found, plans, strict=True):
+            _ask(made, recipe, settings, yes=yes)
+        for recipe, made in zip(found, plans, strict=True):
+            try:
+                session.buy(recipe, made, session.means(recipe.workspace, stack))
+            except OmixaError as error:
+                if not session.summaries:
+                    raise
+                # Earlier recipes have bought: their summary must not be lost to this one's trouble.
+                session.failed(made, error)
+                break
+            if session.control.finishing:
                 break
     if json:
         from json import dumps
 
-        print(dumps({"schema": "omixa.run/1", "runs": summaries}, indent=2))
-    return max(codes, key=_GRAVITY.index)
+        _say(dumps({"schema": "omixa.run/1", "runs": session.summaries}, indent=2))
+    return max(session.codes, key=_GRAVITY.index)
 
 
-def _show_plan(made: "Plan") -> None:
+class _Session:
+    """One invocation: its brakes, what it works with, and what it has to tell at the end."""
+
+    def __init__(self, settings: "Settings", database: "Database", wishes: Any, json: bool) -> None:
+        from runner.execution import Control
+
+        self.settings, self.database, self.wishes, self.json = settings, database, wishes, json
+        self.control = Control()
+        self.summaries: list[dict[str, Any]] = []
+        self.codes: list[int] = []
+        self._means: dict[str, Means] = {}
+
+    def means(self, workspace: str, stack: ExitStack) -> "Means":
+        """What runs in a workspace work with; whatever a dead run left there is finished first."""
+        from runner import wiring
+        from runner.errors import ExitCode
+        from runner.execution import recover
+
+        if workspace not in self._means:
+            means = stack.enter_context(wiring.means(self.settings, self.settings.workspaces[workspace], self.database))
+            found = recover(means)
+            _say_recovered(found)
+            if any(done.kind == "unknown" for done in found):
+                self.codes.append(int(ExitCode.UNKNOWN))
+            self._means[workspace] = means
+        return self._means[workspace]
+
+    def buy(self, recipe: "Recipe", made: "Plan", means: "Means") -> None:
+        """Run one recipe and tell what happened."""
+        # The brakes only now: at the question, Ctrl-C simply ends the program.
+        with _brakes(self.control, means):
+            told: list[dict[str, Any]] = []
+            tally = _buy(recipe, made, means, self, told)
+        self.summaries.append(_summary(made, tally, told))
+        self.codes.append(_code(made, tally))
+        if not self.json:
+            _say(_told(made, tally, recipe, self))
+
+    def failed(self, made: "Plan", error: Any) -> None:
+        """A recipe could not be run, after others were."""
+        print(f"error: {made.recipe}: {error.message}", file=sys.stderr)
+        self.summaries.append({"recipe": made.recipe, "error": error.message})
+        self.codes.append(int(error.exit_code))
+
+
+def _say(text: str) -> None:
+    """Print to stdout. A reader that went away, or a full disk behind it, must not change how the run ends."""
+    import os
+
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Or Python complains again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            print("the summary could not be written to standard output; see `omixa audit list`", file=sys.stderr)
+
+
+def _plan_text(made: "Plan") -> str:
     from runner.commands.plan import totals
 
-    print(f"{made.recipe} · workspace {made.workspace} · {made.model}")
-    print(totals(made), flush=True)
+    return f"{made.recipe} · workspace {made.workspace} · {made.model}\n{totals(made)}\n"
 
 
 def _say_recovered(found: "list[Done]") -> None:
@@ -96,21 +158,18 @@ def _ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"{pictures} for {cost} would be bought, and nobody can be asked", "add --yes")
     print(f"Buy {pictures} for {cost}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print("", file=sys.stderr)
+        raise UsageError("not confirmed; nothing was sent", "answer `y`, or add --yes") from None
+    if not answer.endswith("\n"):
+        print("", file=sys.stderr)
+    if answer.strip().lower() not in ("y", "yes"):
         raise UsageError("not confirmed; nothing was sent", "answer `y`, or add --yes")
 
 
-def _buy(
-    recipe: "Recipe",
-    settings: "Settings",
-    made: "Plan",
-    means: "Means",
-    control: "Control",
-    *,
-    wishes: Any,
-    database: "Database",
-    quiet: bool,
-) -> "Tally":
+def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told: list[dict[str, Any]]) -> "Tally":
     from runner import images, jobs
     from runner.commands.progress import progress
     from runner.execution import Tally, execute
@@ -118,12 +177,19 @@ def _buy(
     if not made.of("buy") and not made.of("restore"):
         return Tally()
     images.check_writable(recipe.output.folder)
-    workspace = settings.workspaces[recipe.workspace]
+    control, settings = session.control, session.settings
+    concurrency = settings.workspaces[recipe.workspace].concurrency
     with (
-        jobs.begin(recipe, settings, made, means, wishes=wishes) as (purchase, outcome),
-        progress(made, purchase.caps, database, quiet=quiet) as watch,
+        jobs.begin(recipe, settings, made, means, wishes=session.wishes) as (purchase, outcome),
+        progress(made, purchase.caps, session.database, quiet=session.json) as show_done,
     ):
-        tally = execute(made.items, purchase, means, control, concurrency=workspace.concurrency, watch=watch)
+
+        def watch(done: "Done") -> None:
+            if session.json:
+                told.append(_picture(done))
+            show_done(done)
+
+        tally = execute(made.items, purchase, means, control, concurrency=concurrency, watch=watch)
         outcome.append(tally.stop.kind if tally.stop else "interrupted" if control.finishing else "done")
     return tally
 
@@ -142,10 +208,14 @@ def _brakes(control: "Control", means: "Means") -> Iterator[None]:
         while (number := os.read(heard, 1)[0]) != 0:
             if not control.finishing:
                 control.finish()
-                print("\nfinishing what is in flight; Ctrl-C again to stop now", file=sys.stderr, flush=True)
+                text = "finishing what is in flight; Ctrl-C again to stop now"
             elif number == signal.SIGINT:
-                print("\nstopping now; requests in flight are kept as unknown", file=sys.stderr, flush=True)
                 means.provider.cancel()
+                text = "stopping now; requests in flight are kept as unknown"
+            else:
+                continue
+            with suppress(OSError):
+                print(f"\n{text}", file=sys.stderr, flush=True)
 
     def brake(number: int, _frame: object) -> None:
         os.write(told, bytes([number]))
@@ -182,11 +252,11 @@ def _code(made: "Plan", tally: "Tally") -> int:
         return int(ExitCode.DISK)
     if stop is not None:
         return int(ExitCode.BUDGET)
-    failed = tally.left or any(done.kind in ("declined", "unsuitable", "unusable") for done in tally.troubles)
+    failed = tally.left or any(done.kind in ("declined", "unsent", "unsuitable", "unusable") for done in tally.troubles)
     return int(ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK)
 
 
-def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") -> str:
+def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> str:
     """What happened, for a person: counts, money, troubles, what is left and what to do next."""
     from runner.drafts import shown
     from runner.money import show
@@ -194,10 +264,8 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") 
 
     unit = made.currency
     bought, restored = tally.counts.get("bought", 0), tally.counts.get("restored", 0)
-    lines = [""]
-    if not made.of("buy") and not made.of("restore"):
-        lines.append("nothing to buy: everything that can be bought is paid for and in place")
-    else:
+    lines = [""] if made.of("buy") or made.of("restore") else [_nothing(made)]
+    if made.of("buy") or made.of("restore"):
         spent = f"bought {counted(bought, 'picture')} for {show(tally.billed_micros, unit)}"
         lines.append(f"{spent}, restored {restored} without paying")
     if tally.held_micros:
@@ -207,8 +275,10 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") 
         lines.append(f"  {done.kind}  {clean(done.item.draft.source_path)}: {clean(done.message or done.remark or '')}")
     for item in made.of("hold"):
         lines.append(f"  held back  {clean(item.draft.source_path)}: {clean(item.reason)}")
-    if bought or restored:
-        lines.append(f"pictures are in {shown(recipe.output.folder, settings.root)}")
+    for item in made.of("unsuitable"):
+        lines.append(f"  unsuitable  {clean(item.draft.source_path)}: {clean(item.reason)}")
+    if bought or restored or made.of("skip"):
+        lines.append(f"pictures are in {shown(recipe.output.folder, session.settings.root)}")
     if tally.stop is not None:
         lines.append(f"stopped: {clean(tally.stop.message)}")
         if tally.stop.hint:
@@ -216,14 +286,40 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", settings: "Settings") 
     elif tally.interrupted:
         lines.append("stopped: interrupted")
     if tally.left:
-        lines.append(f"left: {counted(len(tally.left), 'picture')}; `omixa run {made.recipe}` goes on with them")
+        again = f"`omixa run {made.recipe}` goes on with what is left"
+        if session.wishes.again:
+            again = "--reroll begins again with all of them"
+        lines.append(f"left: {counted(len(tally.left), 'picture')}; {again}")
         lines += [f"  {clean(item.draft.source_path)}" for item in tally.left[:20]]
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
     return "\n".join(lines)
 
 
-def _summary(made: "Plan", tally: "Tally") -> dict[str, Any]:
+def _nothing(made: "Plan") -> str:
+    """Why nothing was to be bought. Ends with what a script's reader looks for: nothing was sent."""
+    if not made.items:
+        return "no pictures were found in the recipe's folders; nothing was sent"
+    if made.of("skip"):
+        return "everything that can be bought is paid for and in place; nothing was sent"
+    return "none of the pictures can be bought now; nothing was sent"
+
+
+def _picture(done: "Done") -> dict[str, Any]:
+    from runner.money import exact
+
+    return {
+        "kind": done.kind,
+        "source": done.item.draft.source_path,
+        "output": done.item.draft.output_path,
+        "attempt": done.attempt_id,
+        "billed": exact(done.billed_micros),
+        "message": done.message,
+        "remark": done.remark,
+    }
+
+
+def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[str, Any]:
     from runner.money import exact
 
     return {
@@ -236,14 +332,6 @@ def _summary(made: "Plan", tally: "Tally") -> dict[str, Any]:
         "stop": None if tally.stop is None else {"kind": tally.stop.kind, "message": tally.stop.message},
         "interrupted": tally.interrupted,
         "left": [item.draft.source_path for item in tally.left],
-        "troubles": [
-            {
-                "kind": done.kind,
-                "source": done.item.draft.source_path,
-                "attempt": done.attempt_id,
-                "message": done.message,
-                "remark": done.remark,
-            }
-            for done in tally.troubles
-        ],
+        "later": [item.draft.source_path for item in made.of("later")],
+        "pictures": told,
     }

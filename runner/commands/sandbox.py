@@ -93,8 +93,11 @@ def run(
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     refused = "".join(f", {count} × {status}" for status, count in sorted(counts.refused.items()))
+    from runner.terminal import counted
+
+    sold = f"{counted(counts.requests, 'request')}, {counted(counts.pictures, 'picture')}"
     print(
-        f"{counts.requests} requests, {counts.pictures} pictures, billed {money.exact(counts.billed_micros)}{refused}",
+        f"{sold}, billed {money.exact(counts.billed_micros)}{refused}",
         flush=True,
     )
     return int(ExitCode.OK)

@@ -18,6 +18,10 @@ class Owner:
     def let_go(self) -> None:
         """Remove the lock. Call it after the run is recorded as ended, never before."""
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Stop holding it, and leave the lock file: the run has not ended."""
         os.close(self._file)
 
 
@@ -44,7 +48,18 @@ def claim(folder: Path, uid: str) -> Owner | None:
     except OSError:
         os.close(file)
         return None
+    # Another recoverer may have removed this very file between the opening and the lock: then it is worth nothing.
+    if not _is_at(path, file):
+        os.close(file)
+        return claim(folder, uid)
     return Owner(path, file)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file).st_ino
+    except OSError:
+        return False
 
 
 def is_held(folder: Path, uid: str) -> bool:

@@ -126,6 +126,12 @@ ATTEMPTS = Table(
     Index("ix_attempts_price", "workspace", "model", "state", "id"),
     Index("ix_attempts_day", "workspace", "day"),
     Index("ix_attempts_run", "run_id", "state"),
+    Index(
+        "ix_attempts_moving",
+        "run_id",
+        sqlite_where=text("state IN ('reserved', 'sent')"),
+        postgresql_where=text("state IN ('reserved', 'sent')"),
+    ),
 )
 
 BUDGET_WINDOWS = Table(

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from runner import windows
 from runner.ledger import balances
@@ -172,9 +172,11 @@ def stopped(database: Database, workspace: str) -> str | None:
 
 
 def open_runs(database: Database) -> list[tuple[int, str]]:
-    """Runs that have not ended: number and uid. Their processes may be gone."""
+    """Runs that have not ended, or have attempts that have not: number and uid. Their processes may be gone."""
+    moving = select(ATTEMPTS.c.run_id).where(ATTEMPTS.c.state.in_(("reserved", "sent")))
     with database.read() as connection:
-        rows = connection.execute(select(RUNS.c.id, RUNS.c.uid).where(RUNS.c.ended_at.is_(None)))
+        query = select(RUNS.c.id, RUNS.c.uid).where(or_(RUNS.c.ended_at.is_(None), RUNS.c.id.in_(moving)))
+        rows = connection.execute(query)
         return [(row.id, row.uid) for row in rows]
 
 
@@ -183,6 +185,31 @@ def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
     with database.read() as connection:
         query = select(ATTEMPTS).where(ATTEMPTS.c.run_id == run_id, ATTEMPTS.c.state.in_(("reserved", "sent")))
         return list(connection.execute(query.order_by(ATTEMPTS.c.id)))
+
+
+def delivered(database: Database, output_path: str) -> str | None:
+    """The digest of what was last delivered to an output path; None: nothing."""
+    with database.read() as connection:
+        return _delivered(connection, [output_path]).get(output_path)
+
+
+def result_digest(database: Database, attempt_id: int, spooled_as: str) -> str | None:
+    """The digest of the picture of a settled attempt; None when there is none, or it is of another run.
+
+    `spooled_as` is `<run uid>-<attempt id>`.
+    """
+    with database.read() as connection:
+        query = (
+            select(ATTEMPTS.c.result_digest)
+            .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
+            .where(
+                ATTEMPTS.c.id == attempt_id,
+                ATTEMPTS.c.state == "settled",
+                RUNS.c.uid == spooled_as.rpartition("-")[0],
+            )
+        )
+        found: str | None = connection.execute(query).scalar_one_or_none()
+        return found
 
 
 def output_paths(database: Database, run_id: int) -> list[str]:

@@ -534,9 +534,10 @@ def row_for(seen: Seen) -> Row:
 
 def decide(reading: Reading, *, sent: bool = True) -> Outcome:
     """What an answer means for the money. `sent`: whether any byte of the body had left."""
-    row = row_for(
-        Seen(sent, reading.status, reading.readable, reading.bill, reading.offered, reading.error, reading.markers)
-    )
+    # A stated zero on an error is no bill, and must not hide what the status says about the run.
+    free = reading.amount_micros == 0 and reading.status not in SUCCESS
+    bill = "none" if free else reading.bill
+    row = row_for(Seen(sent, reading.status, reading.readable, bill, reading.offered, reading.error, reading.markers))
     if row.billed == "yes":
         fault = None if reading.picture else (reading.said.message if not reading.offered else None) or reading.fault
         return Billed(reading.evidence, reading.amount_micros, reading.amount_text, reading.picture, fault)

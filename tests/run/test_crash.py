@@ -53,7 +53,7 @@ def test_after_kill_9_every_request_is_in_the_ledger_and_none_is_sent_twice(
     assert arrived_before <= set(studio.outputs())
     assert len(studio.outputs()) == states["settled"]
     assert states["settled"] + states.get("unknown", 0) == 60
-    assert ended.code == (1 if states.get("unknown") else 0), ended
+    assert ended.code == (6 if states.get("unknown") else 0), ended
     assert ended.out.count("may have been billed") == states.get("unknown", 0)
     after = studio.run()
     assert studio.endpoint.counts().requests == counts.requests, after
@@ -99,6 +99,7 @@ def test_a_spooled_answer_of_a_dead_process_is_settled_and_written_out(studio: S
 def _put_back(studio: Studio, picture: bytes) -> None:
     home = studio.root / ".omixa"
     with sqlite3.connect(home / "ledger.db") as connection:
+        uid = connection.execute("SELECT uid FROM runs").fetchone()[0]
         connection.executescript(
             """
             UPDATE attempts SET state = 'sent', live_key = item_key, billed_micros = NULL, billed_text = NULL,
@@ -116,7 +117,7 @@ def _put_back(studio: Studio, picture: bytes) -> None:
         "usage": {"billed_amount": "0.039000"},
     }
     head = {"status": 200, "headers": {}, "received_at": "2026-11-22T12:00:00+00:00"}
-    (home / "spool" / "1.answer").write_text(json.dumps(head) + "\n" + json.dumps(body))
+    (home / "spool" / f"{uid}-1.answer").write_text(json.dumps(head) + "\n" + json.dumps(body))
 
 
 def test_ctrl_c_once_finishes_what_is_in_flight_and_lists_the_rest(open_studio: Callable[..., Studio]) -> None:

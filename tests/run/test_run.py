@@ -135,8 +135,8 @@ def test_outputs_are_never_picked_up_as_sources(studio: Studio) -> None:
 def test_a_cap_of_one_buys_exactly_25_whatever_the_number_of_processes(studio: Studio, ceiling: str) -> None:
     studio.settings(month="1.00", ceiling=ceiling)
     for process in range(4):
-        studio.recipe(f"posters-{process}", folder=f"pictures/{process}", output=f"out/{process}")
-        studio.pictures(12, folder=f"pictures/{process}")
+        studio.recipe(f"posters-{process}", folder=f"shelf/{process}", output=f"out/{process}")
+        studio.pictures(12, folder=f"shelf/{process}")
     running = [studio.start("run", f"posters-{n}", "--yes") for n in range(4)]
     outputs = [process.communicate(timeout=120) for process in running]
     assert studio.endpoint.counts().pictures == 25, outputs

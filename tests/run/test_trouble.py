@@ -73,7 +73,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_paid(studio: Stud
     with mounted(studio.root / place, "size=8m"):
         ended = studio.run()
         assert ended.code == 7, ended
-        assert "free, at least 24576 KiB are needed before a paid request leaves" in ended.out
+        assert "MiB free, at least 224 MiB are needed for 4 in flight before a paid request leaves" in ended.out
         assert studio.endpoint.counts().requests == 0
         assert studio.open == 0
 
