@@ -35,7 +35,7 @@ def test_a_new_project_is_checked_and_run_without_another_step(tmp_path: Path) -
     assert "bought 3 pictures for 0.117 sandbox-USD" in first.stdout
     pictures = [Path(name).with_suffix(".png").name for name in files(project / "pictures")]
     assert files(project / "out/first") == pictures
-    assert "nothing to buy" in omixa(project, "run", "first").stdout
+    assert "nothing was sent" in omixa(project, "run", "first").stdout
     assert omixa(project, "doctor").returncode == 0
 
 

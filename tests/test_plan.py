@@ -77,6 +77,10 @@ def decided(one: Draft, known: Facts, **wishes: object) -> tuple[str, str]:
     return item.action, item.reason
 
 
+def _is_older(path: Path, digest: str) -> bool:
+    return digest == "older"
+
+
 PAID = Paid(7, "2026-11-20", "result", 100)
 
 
@@ -129,13 +133,21 @@ def test_an_option_written_with_another_number_of_zeros_has_not_changed() -> Non
         # An older delivery of ours stands there: the paid one replaces it.
         (
             draft(output_size=100),
-            {"settled": {"key-a": PAID}, "delivered": {"out/a.png": "older"}},
+            {"settled": {"key-a": PAID}, "delivered": {"out/a.png": "older"}, "is_same_file": _is_older},
             "restore",
             "already paid",
         ),
+        # The same, but somebody has changed it since: it is theirs now.
+        (
+            draft(output_size=100),
+            {"settled": {"key-a": PAID}, "delivered": {"out/a.png": "older"}},
+            "hold",
+            "or that was changed since",
+        ),
+        (draft(output_size=5), {"delivered": {"out/a.png": "older"}}, "hold", "or that was changed since"),
         (draft(output_size=5), {"settled": {"key-a": PAID}}, "hold", "a file that omixa did not write"),
         (draft(output_size=5), {}, "hold", "a file that omixa did not write"),
-        (draft(output_size=5), {"delivered": {"out/a.png": "older"}}, "buy", "new"),
+        (draft(output_size=5), {"delivered": {"out/a.png": "older"}, "is_same_file": _is_older}, "buy", "new"),
         (draft(), {"settled": {"key-a": replace(PAID, result_digest=None)}}, "hold", "no usable picture came"),
         (draft(), {"settled": {"key-a": PAID}, "is_kept": lambda digest: False}, "hold", "kept result is gone"),
         (

@@ -58,7 +58,7 @@ def test_what_it_prints_can_be_pasted_and_it_ends_with_its_counts(ending):
         process.send_signal(ending)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert rest.strip() == "2 requests, 1 pictures, billed 0.500000, 1 × 404, 1 × 500"
+    assert rest.strip() == "2 requests, 1 picture, billed 0.500000, 1 × 404, 1 × 500"
     assert errors == ""
 
 
