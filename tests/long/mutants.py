@@ -242,7 +242,7 @@ MUTANTS = (
         "book-before-writing",
         "a bill without a usable picture is told apart",
         EXECUTION,
-        "    if isinstance(facts, str):\n        return None, facts\n",
+        "    if isinstance(facts, str):\n        return Written(None, facts)\n",
         "    if isinstance(facts, str):\n        facts = images.ResultFacts('image/png', 1, 1, 1)\n",
         f"{RUN} -k bill_without_a_picture",
     ),
