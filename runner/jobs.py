@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner import __version__, images, items, plan
+from runner.booking import Means
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problems
 from runner.drafts import draft, shown
 from runner.errors import UsageError
-from runner.execution import Means, Purchase
+from runner.execution import Purchase
 from runner.identity import git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runner import sandbox
-from runner.execution import Means
+from runner.booking import Means
 from runner.jobs import clock, home, results
 from runner.ledger.database import Database
 from runner.ledger.ledger import Ledger

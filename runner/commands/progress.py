@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from runner.booking import Done
 from runner.errors import OmixaError
-from runner.execution import Done
 from runner.ledger import usage
 from runner.money import short, show
 from runner.terminal import clean

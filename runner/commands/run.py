@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.execution import Control, Done, Means, Tally
+    from runner.booking import Done, Means
+    from runner.execution import Control, Tally
     from runner.ledger.database import Database
     from runner.plan import Plan
     from runner.recipe import Recipe
@@ -88,7 +89,7 @@ class _Session:
         """What runs in a workspace work with; whatever a dead run left there is finished first."""
         from runner import wiring
         from runner.errors import ExitCode
-        from runner.execution import recover
+        from runner.recovery import recover
 
         if workspace not in self._means:
             means = stack.enter_context(wiring.means(self.settings, self.settings.workspaces[workspace], self.database))

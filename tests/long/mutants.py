@@ -31,6 +31,7 @@ class Mutant:
 
 
 BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger.py", "runner/execution.py"
+BOOKING, RECOVERY = "runner/booking.py", "runner/recovery.py"
 STATES, RACES = "tests/ledger/test_states.py", "tests/ledger/test_races.py"
 RUN, CRASH = "tests/run/test_run.py", "tests/run/test_crash.py"
 
@@ -182,7 +183,7 @@ MUTANTS = (
     Mutant(
         "release-unknown",
         "what may have been billed stays held",
-        EXECUTION,
+        BOOKING,
         """            ledger.unknown(
                 attempt_id,
                 code=code,
@@ -201,7 +202,7 @@ MUTANTS = (
     Mutant(
         "release-sent-on-recovery",
         "what a dead process had sent is not released",
-        EXECUTION,
+        RECOVERY,
         'if row.state == "reserved":',
         "if True:",
         f"{CRASH} -k 'kill_9 or spooled'",
@@ -209,7 +210,7 @@ MUTANTS = (
     Mutant(
         "forget-the-spool",
         "an answer that a dead process had spooled is settled",
-        EXECUTION,
+        RECOVERY,
         "elif spool.exists():",
         "elif False:",
         f"{CRASH} -k spooled",
@@ -225,7 +226,7 @@ MUTANTS = (
     Mutant(
         "no-recovery",
         "what a dead process left is finished",
-        EXECUTION,
+        RECOVERY,
         "    for run_id, uid in usage.open_runs(means.ledger.database):\n        owner",
         "    for run_id, uid in []:\n        owner",
         f"{CRASH} -k 'kill_9 or spooled'",
@@ -241,7 +242,7 @@ MUTANTS = (
     Mutant(
         "book-before-writing",
         "a bill without a usable picture is told apart",
-        EXECUTION,
+        BOOKING,
         "    if isinstance(facts, str):\n        return Written(None, facts)\n",
         "    if isinstance(facts, str):\n        facts = images.ResultFacts('image/png', 1, 1, 1)\n",
         f"{RUN} -k bill_without_a_picture",
@@ -257,7 +258,7 @@ MUTANTS = (
     Mutant(
         "overwrite-late-comers",
         "a file that appears after the plan is not overwritten",
-        EXECUTION,
+        BOOKING,
         "    if not os.path.lexists(draft.output):\n",
         "    if True:\n        images.write_atomically(file, draft.output)\n        return\n    if False:\n",
         "tests/run/test_hostile.py -k appears_after_the_plan",
@@ -273,7 +274,7 @@ MUTANTS = (
     Mutant(
         "drop-the-only-copy",
         "a result that could not be kept stays in the spool until it can",
-        EXECUTION,
+        BOOKING,
         "    elif written.kept:\n",
         "    else:\n",
         "tests/run/test_hostile.py -k kept_by_the_next_run",
