@@ -81,7 +81,7 @@ class Done:
 class Stop:
     """Why a run cannot go on: which kind of trouble, and in words."""
 
-    kind: Literal["budget", "provider", "ledger", "disk", "breach", "interrupted"]
+    kind: Literal["budget", "provider", "disk", "breach", "stop", "clock", "frozen", "canary"]
     message: str
     hint: str | None = None
 

@@ -26,7 +26,9 @@ COMMANDS = {
     "report": "what was spent, by day, recipe, model, cost centre and more",
     "audit": "every request: who, what, when, and what it cost",
     "resolve": "settle or release an attempt whose answer never came",
-    "resume": "let a stopped workspace go on",
+    "stop": "send nothing more, in one workspace or everywhere, in every process, at once",
+    "resume": "let go on what a stop or a breach has stopped",
+    "grant": "let a budget window take more than its cap, for a while",
     "doctor": "check settings, key, ledger, clock and disk",
     "sandbox": "serve the local endpoint: same contract, no account, no money",
 }

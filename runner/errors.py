@@ -10,11 +10,12 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1  # at least one picture was declined or could not be used; nothing is unresolved
     INVALID = 2  # wrong arguments, settings or recipes; nothing was sent
-    BUDGET = 3  # a budget refused; what was in flight finished
+    BUDGET = 3  # a budget, a stop, a breach, a canary or a doubted clock refused; what was in flight finished
     PROVIDER = 4  # endpoint down, key refused, account empty; the run stopped
     LEDGER = 5  # the ledger cannot be read or written, is damaged, or is newer than this program
     UNKNOWN = 6  # an answer never came: money is held until someone resolves it
     DISK = 7  # a folder or disk cannot take what must be written
+    FROZEN = 8  # the ledger does not add up; nothing is reserved until a person has looked
     CHANGES = 10  # `plan --detailed-exitcode`: something would be bought
     INTERNAL = 70  # a mistake in omixa itself; the details are in a file that the message names
     INTERRUPTED = 130  # Ctrl-C
@@ -56,6 +57,12 @@ class LedgerError(OmixaError):
     """The ledger cannot be read or written, is damaged, or belongs to a newer program."""
 
     exit_code = ExitCode.LEDGER
+
+
+class FrozenError(LedgerError):
+    """The ledger does not add up, or its chain is broken; nothing is reserved until a person has looked."""
+
+    exit_code = ExitCode.FROZEN
 
 
 class DiskError(OmixaError):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from runner import images
@@ -14,21 +16,27 @@ from runner.booking import Done, Means, Stop, book, restore
 from runner.contracts.contract import Contract, OptionValue
 from runner.errors import DiskError
 from runner.ledger import usage
+from runner.ledger.clocks import is_off
 from runner.ledger.values import (
     AlreadyBought,
     Asked,
     Cap,
+    ClockDoubted,
+    FirstOfPrice,
+    Frozen,
     InFlight,
     Refusal,
     Reservation,
     Reserved,
     RunFacts,
     Stopped,
+    Unpriced,
 )
 from runner.money import show
 from runner.plan import Draft, Item, digest, plain
-from runner.providers.provider import Declined, Order
+from runner.providers.provider import Declined, Order, Outcome
 from runner.recovery import recover
+from runner.windows import local_text
 
 # How often one item may be sent in a run when each time it is certain that nothing was billed (contract B).
 TRIES_MAX = 4
@@ -137,8 +145,10 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
             if control.finishing:
                 return _give_back(item, reservation, purchase, means)
             spool = means.spool_of(purchase.run.uid, reservation.attempt_id)
+            began = means.now()
             try:
                 outcome = means.provider.send(order, spool=spool, on_sending=_recorder(reservation, purchase, means))
+                _check_clock(outcome, began, purchase.run, means)
                 done = book(item, reservation, outcome, spool, purchase.run, means)
             finally:
                 control.changed()
@@ -242,6 +252,8 @@ def _moves(reservation: Reservation) -> bool:
             return True
         case InFlight(state=state):
             return state != "unknown"
+        case FirstOfPrice():
+            return True
         case _:
             return False
 
@@ -252,15 +264,47 @@ def _not_reserved(item: Item, reservation: Reservation, purchase: Purchase, mean
             return restore(item, result_digest, means)
         case InFlight(attempt_id=attempt_id):
             return Done(item, "unfinished", f"attempt {attempt_id} is not resolved: omixa resolve {attempt_id}")
-        case Stopped(reason=reason):
-            message = f"workspace {purchase.run.workspace} is stopped: {reason}"
-            hint = f"omixa resume --workspace {purchase.run.workspace} --note …"
-            return Done(item, "refused", message, stop=Stop("breach", message, hint))
-        case Refusal():
-            message = refusal_text(reservation, purchase.run.currency)
-            return Done(item, "refused", message, stop=Stop("budget", message))
+        case FirstOfPrice(attempt_id=attempt_id):
+            return Done(item, "unfinished", f"not sent: attempt {attempt_id} is finding out what one costs")
         case Reserved():
             raise AssertionError("a reservation is sent")
+        case _:
+            stop = why_not(reservation, purchase.run)
+            return Done(item, "refused", stop.message, stop=stop)
+
+
+def why_not(reservation: Stopped | Refusal | Unpriced | ClockDoubted | Frozen, run: RunFacts) -> Stop:
+    """Why nothing more can be reserved, in words, with the command that lets it go on."""
+    match reservation:
+        case Stopped():
+            return Stop(reservation.cause, *stopped_text(reservation, run.workspace, run.zone))
+        case Refusal():
+            hint = "see `omixa budget`; `omixa grant` raises a window of the workspace for a while"
+            return Stop("budget", refusal_text(reservation, run.currency), hint)
+        case Unpriced(model):
+            return Stop(
+                "budget",
+                f"nobody knows what one request of {model} may cost: no ceiling is declared and no bill was seen",
+                "declare the most that one request may cost, in `ceilings` of the workspace in omixa.toml",
+            )
+        case ClockDoubted(reason):
+            hint = "set the clock if it is wrong; when it is right: omixa doctor --confirm-clock --note …"
+            return Stop("clock", reason, hint)
+        case Frozen(reason):
+            hint = "nothing is reserved until a person has looked: `omixa audit verify`, then `omixa audit repair`"
+            return Stop("frozen", f"the ledger is frozen: {reason}", hint)
+
+
+def stopped_text(stopped: Stopped, workspace: str, zone: str) -> tuple[str, str]:
+    """Why a workspace is stopped, by whom and until when, and the command that lets it go on."""
+    what = "everything is stopped" if stopped.everywhere else f"workspace {workspace} is stopped"
+    if stopped.cause == "stop":
+        until = ""
+        if stopped.until is not None:
+            until = f" until {local_text(datetime.fromisoformat(stopped.until), zone)}"
+        what += f" by {stopped.who}{until}"
+    where = "" if stopped.everywhere else f" --workspace {workspace}"
+    return f"{what}: {stopped.reason}", f"omixa resume{where} --note …"
 
 
 def refusal_text(refusal: Refusal, currency: str) -> str:
@@ -277,6 +321,23 @@ def _recorder(reservation: Reserved, purchase: Purchase, means: Means) -> Callab
         means.ledger.sent(reservation.attempt_id, who=purchase.run.who, at=means.now())
 
     return record
+
+
+def _check_clock(outcome: Outcome, began: datetime, run: RunFacts, means: Means) -> None:
+    """Doubt the clock when the endpoint's own is far from it: then the windows may be wrong ones."""
+    try:
+        said = parsedate_to_datetime(outcome.evidence.headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return
+    # RFC 5322 has a zone for "UTC, and nothing is known of the place"; Python gives it without one.
+    said, now = (said if said.tzinfo else said.replace(tzinfo=UTC)).astimezone(UTC), means.now()
+    # The header is of some moment between the first byte sent and the last byte received.
+    if is_off(said, min(max(said, began), now)):
+        means.ledger.doubt_clock(
+            f"the endpoint said it was {said:%Y-%m-%d %H:%M} UTC when this clock said {now:%Y-%m-%d %H:%M} UTC",
+            who=run.who,
+            at=now,
+        )
 
 
 def _give_back(item: Item, held: Reserved, purchase: Purchase, means: Means) -> Done:
@@ -307,11 +368,14 @@ class Tally:
     stop: Stop | None = None
     left: list[Item] = field(default_factory=list)
     troubles: list[Done] = field(default_factory=list)
+    bought: list[Done] = field(default_factory=list)
     failure: BaseException | None = None
     interrupted: bool = False
 
     def add(self, done: Done) -> None:
         """Count one item."""
+        if done.kind == "bought":
+            self.bought.append(done)
         self.counts[done.kind] = self.counts.get(done.kind, 0) + 1
         self.billed_micros += done.billed_micros
         self.held_micros += done.held_micros
@@ -330,21 +394,40 @@ def execute(
     *,
     concurrency: int,
     watch: Callable[[Done], None],
+    canary: int | None = None,
+    approve: Callable[[Tally], Stop | None] = lambda _: None,
 ) -> Tally:
     """Buy and restore, `concurrency` at a time; `watch` hears of every item, one at a time, from worker threads.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
-    `Tally.interrupted` says the last. Raises what made the ledger unusable, after every worker has ended.
+    `Tally.interrupted` says the last. With a `canary`, so many are bought first, and `approve` says why the others
+    must not be, or None. Raises what made the ledger unusable, after every worker has ended.
     """
     tally = Tally()
     wanted = [item for item in items if item.action in ("buy", "restore")]
     # An item that shares another's purchase waits until that one is through.
-    for batch in ([i for i in wanted if i.after is None], [i for i in wanted if i.after is not None]):
+    alone, shared = [i for i in wanted if i.after is None], [i for i in wanted if i.after is not None]
+    for batch in (*_after_canary(alone, canary), shared):
         _work_off(batch, purchase, means, control, concurrency, tally, watch)
-    if tally.failure is not None:
-        raise tally.failure
+        if tally.failure is not None:
+            raise tally.failure
+        if canary is not None and batch is not shared and not control.finishing:
+            canary = None  # asked once
+            tally.stop = approve(tally)
+            if tally.stop is not None:
+                control.finish()
     tally.interrupted = control.finishing and tally.stop is None
     return tally
+
+
+def _after_canary(items: Sequence[Item], canary: int | None) -> list[Sequence[Item]]:
+    """The first so many to buy, and then the others; all at once when there is nothing to hold back."""
+    buys = [item for item in items if item.action == "buy"]
+    if canary is None or len(buys) <= canary:
+        return [items]
+    first = buys[:canary]
+    chosen = {id(item) for item in first}
+    return [first, [item for item in items if id(item) not in chosen]]
 
 
 def _work_off(

@@ -29,10 +29,14 @@ from runner.windows import PERIODS
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand."""
+    """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
+
+    `canary`: how many to buy first, and look; None: as the recipe says.
+    """
 
     again: bool = False
     limit: int | None = None
+    canary: int | None = None
     slot: str | None = None
 
 

@@ -121,6 +121,7 @@ class Recipe(Declared):
     budget: dict[str, int] = Field(default_factory=dict)
     allow: Allow = Allow()
     schedule: Schedule | None = None
+    canary: int | None = None
 
 
 # --- the file: its tables, and the types of single values ----------------------------------------------------------
@@ -271,6 +272,12 @@ class RecipeFile(Declared):
     budget: RecipeBudgetTable = Field(default=RecipeBudgetTable(), description="The most this recipe may spend.")
     allow: AllowTable = Field(default=AllowTable(), description="What is unusual, and meant.")
     schedule: ScheduleTable | None = Field(default=None, description="When the recipe runs by itself.")
+    canary: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Buy so many pictures first, and the others only when those came and cost no more than planned.",
+    )
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -317,6 +324,7 @@ def _resolved(table: RecipeFile, path: Path, names: Names, prompts: dict[str, Pr
         budget=table.budget.caps(),
         allow=Allow(style_preset=tuple(table.allow.style_preset), sixteen_bit=table.allow.sixteen_bit),
         schedule=Schedule(**table.schedule.model_dump()) if table.schedule is not None else None,
+        canary=table.canary,
     )
 
 

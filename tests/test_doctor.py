@@ -24,7 +24,7 @@ from runner.ledger.database import SQLITE_VERSION_MIN, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Cap
 from runner.windows import PERIODS
-from tests.ledger.conftest import RUN, Desk
+from tests.ledger.conftest import RUN, Desk, no_uptime
 from tests.run.test_trouble import ROOT, mounted
 
 # Not shaped like a real one, which would be starred out wherever it slips into a message.
@@ -48,7 +48,7 @@ def desk(project: Path) -> Iterator[Desk]:
     """Its ledger, with a purchase in it, and money on the way in every state. The run's process is this one."""
     with open_database(project / ".omixa/ledger.db", create=True) as database:
         owner = owners.hold(project / ".omixa/owners", RUN.uid)
-        made = Desk(Ledger(database))
+        made = Desk(Ledger(database, uptime=no_uptime))
         made.at = datetime.now(UTC) - timedelta(hours=1)
         caps = (MONTH, POSTERS_MONTH)
         made.buy("bought", caps=caps)

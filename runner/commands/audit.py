@@ -15,8 +15,8 @@ STATES = ("reserved", "sent", "unknown", "settled", "released")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The three sub-commands and their arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="list|show|export", title="actions", required=True)
+    """The sub-commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="list|show|levers|export", title="actions", required=True)
 
     listing = actions.add_parser("list", help="one line an attempt, the newest last", allow_abbrev=False)
     _which(listing)
@@ -26,6 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="everything the ledger has on one attempt", allow_abbrev=False)
     show.add_argument("id", type=reading.attempt_id, metavar="ID", help="number of the attempt")
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    levers = actions.add_parser("levers", help="every stop, breach and grant: who, when, why", allow_abbrev=False)
+    levers.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     export = actions.add_parser("export", help="every attempt whole, for auditors", allow_abbrev=False)
     _which(export)
@@ -45,6 +48,9 @@ def run(*, project: str | None, action: str, **options: Any) -> int:
 
     if action == "show":
         _show(project, options["id"], as_json=options["json"])
+        return int(ExitCode.OK)
+    if action == "levers":
+        _levers(project, as_json=options["json"])
         return int(ExitCode.OK)
     first, last = span(options["first_day"], options["last_day"])
     with reading.ledger(project) as (settings, database):
@@ -98,6 +104,21 @@ def _show(project: str | None, attempt_id: int, *, as_json: bool) -> None:
             raise UsageError(f"there is no attempt {attempt_id}", "`omixa audit list` shows the newest")
         whole = audit.record(found, usage.workspaces(database)[found["workspace"]])
     print(dumps(whole, indent=2) if as_json else audit.text(whole))
+
+
+def _levers(project: str | None, *, as_json: bool) -> None:
+    from json import dumps
+
+    from runner.ledger import usage
+    from runner.reports import levers
+
+    with reading.ledger(project) as (settings, database):
+        units = {one.account: one.unit for one in settings.workspaces.values()} | usage.workspaces(database)
+        records = [levers.record(lever, units.get(lever.workspace or "")) for lever in usage.all_levers(database)]
+    if as_json:
+        print(dumps({"schema": levers.SCHEMA, "levers": records}, indent=2))
+    else:
+        print(levers.listing(records) if records else "no stops, breaches or grants")
 
 
 def _export(database: "Database", which: dict[str, Any], format_name: str, out: str | None) -> None:

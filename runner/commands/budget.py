@@ -80,7 +80,9 @@ def _of(workspace: "Workspace", recipes: "list[Recipe]", database: "Database", a
     """A workspace with its windows and those of its recipes, as JSON has it; money as text with six decimals."""
     from runner.jobs import caps_of
     from runner.ledger import usage
+    from runner.ledger.database import moment
     from runner.ledger.values import Cap
+    from runner.reports.levers import record
 
     held: list[tuple[str | None, Cap]] = [(None, cap) for cap in caps_of(workspace)]
     for recipe in (recipe for recipe in recipes if recipe.workspace == workspace.name):
@@ -94,11 +96,18 @@ def _of(workspace: "Workspace", recipes: "list[Recipe]", database: "Database", a
         _window(recipe, cap, room, unknown, capped=not (workspace.unlimited and cap.scope == "workspace"))
         for (recipe, cap), (room, unknown) in zip(held, rooms, strict=True)
     ]
+    now = usage.moment_of(database, at)
+    active = [lever for lever in usage.all_levers(database) if lever.is_active(moment(now))]
+    stopped = usage.stopped(database, workspace.account, at=at)
+    doubt, frozen = usage.doubts(database)
     return {
         "workspace": workspace.account,
         "currency": workspace.unit,
         "time_zone": workspace.time_zone,
-        "stopped": usage.stopped(database, workspace.account),
+        "stopped": None if stopped is None else stopped.reason,
+        "levers": [record(lever, workspace.unit) for lever in active if lever.workspace in (None, workspace.account)],
+        "clock_doubted": doubt,
+        "frozen": frozen,
         "windows": windows,
     }
 
@@ -126,14 +135,25 @@ _HEADER = ["budget", "cap", "settled", "open", "of which unknown", "left", "ends
 
 
 def _text(shown: dict[str, Any]) -> str:
+    from runner.reports.levers import sentence
     from runner.terminal import clean, table
 
     lines = [f"workspace {shown['workspace']} · {shown['currency']}"]
     rows = [_row(window, shown) for window in shown["windows"]]
     lines.append(table(_HEADER, rows, right=range(1, 6)))
-    if shown["stopped"] is not None:
-        lines.append(f"stopped: {clean(shown['stopped'])}")
-        lines.append(f"   = help: look into it, then: omixa resume --workspace {shown['workspace']} --note TEXT")
+    for lever in shown["levers"]:
+        lines.append(clean(sentence(lever, shown["time_zone"])))
+        if lever["kind"] != "grant":
+            where = "" if lever["workspace"] is None else f" --workspace {lever['workspace']}"
+            lines.append(f"   = help: look into it, then: omixa resume{where} --note TEXT")
+    if shown["clock_doubted"] is not None:
+        lines.append(f"nothing is reserved: {clean(shown['clock_doubted'])}")
+        lines.append(
+            "   = help: set the clock if it is wrong; when it is right: omixa doctor --confirm-clock --note TEXT"
+        )
+    if shown["frozen"] is not None:
+        lines.append(f"nothing is reserved: the ledger is frozen: {clean(shown['frozen'])}")
+        lines.append("   = help: `omixa audit verify`, then `omixa audit repair`")
     return "\n".join(lines)
 
 

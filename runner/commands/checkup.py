@@ -21,7 +21,7 @@ from runner import __version__, images, items, tomlfile
 from runner.diagnostics import Problem, Problems, masked
 from runner.drafts import shown
 from runner.errors import DiskError, ExitCode, LedgerError, UsageError
-from runner.execution import FREE_BYTES_PER_REQUEST
+from runner.execution import FREE_BYTES_PER_REQUEST, stopped_text
 from runner.jobs import clock
 from runner.ledger import balance_check, tables, usage
 from runner.ledger.database import (
@@ -72,7 +72,7 @@ class Check:
 
 
 # From the least to the gravest: what cannot be undone comes last.
-_GRAVITY = (ExitCode.OK, ExitCode.INVALID, ExitCode.DISK, ExitCode.LEDGER)
+_GRAVITY = (ExitCode.OK, ExitCode.INVALID, ExitCode.DISK, ExitCode.LEDGER, ExitCode.FROZEN)
 
 
 def gravest(checks: Iterable[Check]) -> ExitCode:
@@ -241,7 +241,8 @@ def _contents(path: Path, at: datetime) -> Iterator[Check]:
         yield _balances(database)
         yield _ledgers_clock(balance_check.latest_moment(database), at)
         yield _unknown(database)
-        yield from _stopped(database)
+        yield from _stopped(database, at)
+        yield from _doubts(database)
         yield _dead(database, path.parent / "owners")
 
 
@@ -297,14 +298,24 @@ def _unknown(database: Database) -> Check:
     return Check("attempts", "warn", message, f"omixa resolve {rows[0].attempt_id} --billed X|--not-billed --note …")
 
 
-def _stopped(database: Database) -> Iterator[Check]:
+def _stopped(database: Database, at: datetime) -> Iterator[Check]:
     names = usage.workspaces(database)
-    stopped = {name: reason for name in names if (reason := usage.stopped(database, name)) is not None}
-    for name, reason in stopped.items():
-        hint = f"look into it, then: omixa resume --workspace {name} --note …"
-        yield Check("workspaces", "warn", f"workspace {name} is stopped: {reason}", hint)
+    stopped = {name: found for name in names if (found := usage.stopped(database, name, at=at)) is not None}
+    for name, found in stopped.items():
+        message, hint = stopped_text(found, name, "UTC")
+        yield Check("workspaces", "warn", message, f"look into it, then: {hint}")
     if not stopped:
         yield Check("workspaces", "ok", "no workspace is stopped")
+
+
+def _doubts(database: Database) -> Iterator[Check]:
+    doubt, frozen = usage.doubts(database)
+    if doubt is not None:
+        hint = "set the clock if it is wrong; when it is right: omixa doctor --confirm-clock --note …"
+        yield Check("clock", "fail", f"nothing is reserved: {doubt}", hint, ExitCode.LEDGER)
+    if frozen is not None:
+        message = f"the ledger is frozen, nothing is reserved: {frozen}"
+        yield Check("ledger", "fail", message, "`omixa audit verify`, then `omixa audit repair`", ExitCode.FROZEN)
 
 
 def _dead(database: Database, owners: Path) -> Check:

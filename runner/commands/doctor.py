@@ -1,4 +1,4 @@
-"""`omixa doctor`: whether everything that a run needs is in order. Changes nothing and opens no socket."""
+"""`omixa doctor`: whether everything that a run needs is in order. Opens no socket; changes nothing by itself."""
 
 import argparse
 import re
@@ -13,9 +13,11 @@ DISTRIBUTION = "omixa-runner"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--confirm-clock", action="store_true", help="say that this machine's clock is right")
+    parser.add_argument("--note", metavar="TEXT", help="with --confirm-clock: how you know; kept in the ledger")
 
 
-def run(*, project: str | None, json: bool, **_: object) -> int:
+def run(*, project: str | None, json: bool, confirm_clock: bool, note: str | None, **_: object) -> int:
     """Check everything, show one line a check, and return the gravest failure's exit code."""
     from runner.errors import UsageError
 
@@ -26,11 +28,28 @@ def run(*, project: str | None, json: bool, **_: object) -> int:
         raise UsageError(
             f"this installation lacks {', '.join(missing)}", f"pip install --force-reinstall {DISTRIBUTION}"
         )
+    if confirm_clock:
+        _confirm_clock(project, note)
+    elif note is not None:
+        raise UsageError("`--note` belongs to --confirm-clock", "omixa doctor --confirm-clock --note TEXT")
     from runner.commands import checkup
 
     checks = checkup.examine(project, {name: version or "" for name, version in versions.items()})
     print(_json(checks) if json else _text(checks))
     return int(checkup.gravest(checks))
+
+
+def _confirm_clock(project: str | None, note: str | None) -> None:
+    from runner.commands import reading
+    from runner.identity import who
+    from runner.jobs import clock
+    from runner.ledger.ledger import Ledger
+
+    kept = reading.note(note, "how do you know that the clock is right? the ledger keeps it")
+    with reading.ledger(project, create=True) as (_, database):
+        at = clock()
+        Ledger(database).confirm_clock(note=kept, who=who(), at=at)
+    print(f"the clock is confirmed: {at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def packages() -> dict[str, str | None]:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from runner.ledger.database import Database
     from runner.settings import Settings
 
@@ -28,22 +30,55 @@ def attempt_id(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected the number of an attempt, such as 12; found `{text}`")
 
 
-def note(text: str | None, question: str) -> str:
+def note(text: str | None, question: str, *, option: str = "--note") -> str:
     """The note that a person gave, without anything that looks like a key. Raises UsageError when there is none."""
     from runner.diagnostics import masked
     from runner.errors import UsageError
 
     kept = (text or "").strip()
     if not kept:
-        raise UsageError(question, 'add --note "…"')
+        raise UsageError(question, f'add {option} "…"')
     if len(kept) > NOTE_LENGTH_MAX:
         raise UsageError(f"a note has at most {NOTE_LENGTH_MAX} characters, found {len(kept)}")
     return masked(kept)
 
 
+def until(text: str | None, zone: str, at: "datetime") -> "datetime | None":
+    """A moment to come: a span such as `90m`, `12h`, `3d`, or a local day or moment such as `2026-11-30T18:00`.
+
+    A day ends at its midnight. UTC comes back; None stays None. Raises UsageError, also for a moment that is past.
+    """
+    from datetime import UTC, date, datetime, timedelta
+    from re import ASCII, fullmatch
+    from zoneinfo import ZoneInfo
+
+    from runner.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        if (span := fullmatch(r"([1-9][0-9]{0,4})([mhd])", text, ASCII)) is not None:
+            unit = {"m": "minutes", "h": "hours", "d": "days"}[span[2]]
+            return at + timedelta(**{unit: int(span[1])})
+        if fullmatch(r"\d{4}-\d\d-\d\d", text, ASCII):
+            midnight = datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time())
+            found = midnight.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        else:
+            read = datetime.fromisoformat(text)
+            found = (read if read.tzinfo else read.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"`--until {text}` is not a moment",
+            f"write a span such as `12h` or `3d`, or a day or moment of {zone}: `2026-11-30`, `2026-11-30T18:00`",
+        ) from None
+    if found <= at:
+        raise UsageError(f"`--until {text}` is past", "write a moment to come")
+    return found
+
+
 @contextmanager
-def ledger(project: str | None) -> "Iterator[tuple[Settings, Database]]":
-    """omixa.toml and its ledger, which is never created here. Raises Problems, UsageError, LedgerError.
+def ledger(project: str | None, *, create: bool = False) -> "Iterator[tuple[Settings, Database]]":
+    """omixa.toml and its ledger, which is made only with `create`. Raises Problems, UsageError, LedgerError.
 
     Recipes are not read: what was spent can be told whatever is wrong with them.
     """
@@ -55,7 +90,11 @@ def ledger(project: str | None) -> "Iterator[tuple[Settings, Database]]":
     settings, problems = load(find_root(project))
     if settings is None:
         raise Problems(problems)
-    with open_database(ledger_path(settings), create=False) as database:
+    with open_database(ledger_path(settings), create=create) as database:
+        if create:
+            from runner.jobs import claim_home
+
+            claim_home(settings)
         yield settings, database
 
 
@@ -84,3 +123,13 @@ def account(name: str | None, settings: "Settings", database: "Database") -> str
         f"there is no workspace `{name}`, in omixa.toml or in the ledger",
         f"did you mean `{closest}`?" if closest else f"known: {listed}",
     )
+
+
+def zone_of(account_name: str | None, settings: "Settings") -> str:
+    """The time zone of a workspace of the ledger; for everywhere the one that all share, or UTC."""
+    zones = {
+        workspace.time_zone
+        for workspace in settings.workspaces.values()
+        if account_name in (None, workspace.name, workspace.account)
+    }
+    return zones.pop() if len(zones) == 1 else "UTC"

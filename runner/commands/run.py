@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.booking import Done, Means
+    from runner.booking import Done, Means, Stop
     from runner.execution import Control, Tally
     from runner.ledger.database import Database
     from runner.plan import Plan
@@ -20,12 +20,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="names of recipes, run one after another")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask; required where there is no terminal")
     parser.add_argument("--limit", type=int, metavar="N", help="buy at most N pictures a recipe")
+    parser.add_argument(
+        "--canary",
+        type=int,
+        metavar="N",
+        help="buy N first; the others only if those came and cost no more than planned",
+    )
     parser.add_argument("--reroll", action="store_true", help="buy again, on purpose, what was paid before")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout when all is done")
 
 
 def run(
-    *, project: str | None, recipes: list[str], yes: bool, limit: int | None, reroll: bool, json: bool, **_: object
+    *,
+    project: str | None,
+    recipes: list[str],
+    yes: bool,
+    limit: int | None,
+    canary: int | None,
+    reroll: bool,
+    json: bool,
+    **_: object,
 ) -> int:
     """Plan all recipes, ask, and run them one after another; a stop ends them all.
 
@@ -39,11 +53,14 @@ def run(
 
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
+    if canary is not None and canary < 1:
+        raise UsageError(f"--canary is how many pictures to buy first, at least 1; found {canary}")
     settings, found = load(find_root(project), recipes)
     jobs.refuse_clashes(found, settings)
     with open_database(ledger_path(settings), create=True) as database, ExitStack() as stack:
         jobs.claim_home(settings)
-        session = _Session(settings, database, jobs.Wishes(again=reroll, limit=limit), json)
+        wishes = jobs.Wishes(again=reroll, limit=limit, canary=canary)
+        session = _Session(settings, database, wishes, json, yes=yes)
         plans: list[Plan] = []
         for recipe in found:
             means = session.means(recipe.workspace, stack)
@@ -76,10 +93,10 @@ def run(
 class _Session:
     """One invocation: its brakes, what it works with, and what it has to tell at the end."""
 
-    def __init__(self, settings: "Settings", database: "Database", wishes: Any, json: bool) -> None:
+    def __init__(self, settings: "Settings", database: "Database", wishes: Any, json: bool, *, yes: bool) -> None:
         from runner.execution import Control
 
-        self.settings, self.database, self.wishes, self.json = settings, database, wishes, json
+        self.settings, self.database, self.wishes, self.json, self.yes = settings, database, wishes, json, yes
         self.control = Control()
         self.summaries: list[dict[str, Any]] = []
         self.codes: list[int] = []
@@ -190,9 +207,54 @@ def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told
                 told.append(_picture(done))
             show_done(done)
 
-        tally = execute(made.items, purchase, means, control, concurrency=concurrency, watch=watch)
+        def approve(tally: Tally) -> "Stop | None":
+            return _approve(made, recipe, tally, session)
+
+        tally = execute(
+            made.items,
+            purchase,
+            means,
+            control,
+            concurrency=concurrency,
+            watch=watch,
+            canary=session.wishes.canary or recipe.canary,
+            approve=approve,
+        )
         outcome.append(tally.stop.kind if tally.stop else "interrupted" if control.finishing else "done")
     return tally
+
+
+def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) -> "Stop | None":
+    """After the canary: show what came and what it cost, and go on only if it is within the plan.
+
+    On a terminal somebody looks at the pictures and says so, except with --yes.
+    """
+    from runner.booking import Stop
+    from runner.money import show
+    from runner.terminal import clean, counted
+
+    unit, planned = made.currency, made.price.expected_micros
+    assert planned is not None
+    again = f"look at them, then `omixa run {made.recipe}` buys the others"
+    lines = [f"canary: {counted(len(tally.bought), 'picture')} bought"]
+    for done in tally.bought:
+        odd = f"  ({clean(done.remark)})" if done.remark else ""
+        lines.append(f"  {clean(done.item.draft.output_path)}  {show(done.billed_micros, unit)}{odd}")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
+        return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
+    dearest = max(done.billed_micros for done in tally.bought)
+    if dearest > planned:
+        message = f"a picture of the canary cost {show(dearest, unit)}, and the plan expects {show(planned, unit)}"
+        return Stop("canary", f"{message}; the others are not bought", f"`omixa plan {made.recipe}` has the new price")
+    print(f"at most {show(dearest, unit)} a picture, as planned ({show(planned, unit)})", file=sys.stderr, flush=True)
+    if session.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    left = made.buy_count - len(tally.bought)
+    print(f"Buy the other {counted(left, 'picture')}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return None
+    return Stop("canary", "not confirmed after the canary; the others are not bought", again)
 
 
 @contextmanager
@@ -236,7 +298,7 @@ def _brakes(control: "Control", means: "Means") -> Iterator[None]:
 
 
 # From the least to the gravest: several recipes end with the gravest code of all.
-_GRAVITY = [0, 1, 3, 7, 4, 6, 130]
+_GRAVITY = [0, 1, 3, 7, 4, 6, 8, 130]
 
 
 def _code(made: "Plan", tally: "Tally") -> int:
@@ -245,6 +307,8 @@ def _code(made: "Plan", tally: "Tally") -> int:
     stop = tally.stop.kind if tally.stop else None
     if tally.interrupted:
         return int(ExitCode.INTERRUPTED)
+    if stop == "frozen":
+        return int(ExitCode.FROZEN)
     if tally.counts.get("unknown"):
         return int(ExitCode.UNKNOWN)
     if stop == "provider":

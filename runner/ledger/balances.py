@@ -1,7 +1,8 @@
 """The balances: one row a budget window, taken from and freed in one place. Called inside a write transaction."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from functools import cache
 
 from sqlalchemy import (
@@ -54,6 +55,8 @@ _OTHERS = select(BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.period).where(
     BUDGET_WINDOWS.c.label.in_(bindparam("labels", expanding=True)),
 )
 
+_RESERVED_LAST = select(ATTEMPTS.c.reserved_at).order_by(ATTEMPTS.c.id.desc()).limit(1)
+
 # Stands in for the cap of a window that exists although nothing is declared for it now: all amounts are far below.
 _NO_CAP = 2**62
 
@@ -64,12 +67,20 @@ class WindowRows:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str, str, str, str], int] = {}
 
-    def all(self, connection: Connection, run: RunFacts, caps: Sequence[Cap], day: date) -> list[tuple[int, Cap]]:
+    def all(
+        self,
+        connection: Connection,
+        run: RunFacts,
+        caps: Sequence[Cap],
+        day: date,
+        granted: Mapping[tuple[str, str], int],
+    ) -> list[tuple[int, Cap]]:
         """Every window that a request falls under: those of the caps, and any other that was ever made for this span.
 
-        So a window counts everything in its span, also while no cap is declared for it.
+        So a window counts everything in its span, also while no cap is declared for it. `granted`: how much more each
+        window (period, label) of the workspace may take now; the caps come back raised by it.
         """
-        held = [(self._find(connection, run, cap, day), cap) for cap in caps]
+        held = [(self._find(connection, run, cap, day), raised(cap, granted, day, run.zone)) for cap in caps]
         known = {id_ for id_, _ in held}
         labels = [windows.window(period, day, run.zone).label for period in windows.PERIODS]
         others = connection.execute(_OTHERS, {"workspace": run.workspace, "recipe": run.recipe, "labels": labels})
@@ -95,6 +106,26 @@ class WindowRows:
             connection.execute(update(BUDGET_WINDOWS).where(columns.id == row.id).values(cap_micros=cap.cap_micros))
         self._ids[key] = int(row.id)
         return int(row.id)
+
+
+def moment_of(connection: Connection, at: datetime) -> datetime:
+    """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
+    latest = latest_reservation(connection)
+    return at if latest is None else max(at, latest)
+
+
+def latest_reservation(connection: Connection) -> datetime | None:
+    """The moment of the latest reservation; None: there is none."""
+    last = connection.execute(_RESERVED_LAST).scalar_one_or_none()
+    return None if last is None else datetime.fromisoformat(last).astimezone(UTC)
+
+
+def raised(cap: Cap, granted: Mapping[tuple[str, str], int], day: date, zone: str) -> Cap:
+    """The cap with what was granted for the window that holds a local day."""
+    if not granted or cap.scope != "workspace" or cap.period == "run":
+        return cap
+    more = granted.get((cap.period, windows.window(cap.period, day, zone).label), 0)
+    return replace(cap, cap_micros=cap.cap_micros + more)
 
 
 def _add_window(

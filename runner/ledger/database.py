@@ -63,6 +63,7 @@ class Database:
             self._engine = _engine("sqlite://", poolclass=StaticPool)
             with self._engine.begin() as connection:
                 tables.METADATA.create_all(connection)
+                connection.execute(tables.LEDGER_STATE.insert().values(id=1, uid="in memory"))
         else:
             self._engine = _engine(f"sqlite:///{_uri(path)}")
 

@@ -5,7 +5,7 @@ Balances (balances.py) change only here, together with the attempt and its entry
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,23 +13,39 @@ from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
-from runner.ledger import balances
+from runner.ledger import balances, clocks, levers
 from runner.ledger.balances import WindowRows
+from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database, moment
-from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, ENTRIES, LIVE_STATES, PRICES, RUNS, WORKSPACES
+from runner.ledger.tables import (
+    ATTEMPT_WINDOWS,
+    ATTEMPTS,
+    ENTRIES,
+    EVERYWHERE,
+    LEDGER_STATE,
+    LIVE_STATES,
+    PRICES,
+    RUNS,
+    WORKSPACES,
+)
 from runner.ledger.values import (
     AlreadyBought,
     Asked,
     Cap,
+    ClockDoubted,
+    FirstOfPrice,
+    Frozen,
     InFlight,
+    Lever,
     Reservation,
     Reserved,
     Result,
     RunFacts,
-    Stopped,
+    Unpriced,
 )
 from runner.money import exact, show
 from runner.providers.provider import Evidence
+from runner.windows import Period
 
 _SETTLED = (
     select(ATTEMPTS.c.id, ATTEMPTS.c.result_digest)
@@ -44,7 +60,10 @@ _SETTLED = (
 _LIVE = select(ATTEMPTS.c.id, ATTEMPTS.c.state).where(
     ATTEMPTS.c.workspace == bindparam("workspace"), ATTEMPTS.c.live_key == bindparam("key")
 )
-_STOPPED = select(WORKSPACES.c.stopped_reason).where(WORKSPACES.c.name == bindparam("workspace"))
+# As text with the states in it, so that the index over what is moving can be used.
+_FIRST = text(
+    "SELECT id FROM attempts WHERE state IN ('reserved', 'sent') AND workspace = :workspace AND model = :model LIMIT 1"
+)
 _HIGHEST = select(PRICES.c.highest_micros).where(
     PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
 )
@@ -81,9 +100,10 @@ _PRICE = text(
 class Ledger:
     """The ledger of one project. Safe to share between threads; any number of processes may use the same file."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, uptime: Callable[[], Uptime | None] = clocks.uptime) -> None:
         self.database = database
         self._windows = WindowRows()
+        self._uptime = uptime
 
     # ---- runs
 
@@ -134,22 +154,27 @@ class Ledger:
         run: RunFacts,
         asked: Asked,
         *,
-        amount_micros: int,
+        amount_micros: int | None,
         caps: Sequence[Cap],
         at: datetime,
         again: bool = False,
     ) -> Reservation:
         """Set aside the most a request may cost, in every window it falls under, before it is sent: all or nothing.
 
-        `amount_micros` is the ceiling; it is raised to the highest bill ever seen for the model, never shrunk to fit.
-        `again` buys an item that was paid before (`--reroll`). Anything but Reserved wrote nothing.
+        `amount_micros` is the declared ceiling, None when nothing is declared; it is raised to the highest bill ever
+        seen for the model, never shrunk to fit. `again` buys an item that was paid before (`--reroll`). Anything but
+        Reserved took no money.
         """
-        assert amount_micros > 0
+        assert amount_micros is None or amount_micros > 0
+        up = self._uptime()
         with self.database.write_transaction() as connection:
-            names = {"workspace": run.workspace, "key": asked.item_key}
-            stopped = connection.execute(_STOPPED, names).scalar_one_or_none()
+            state = clocks.state(connection)
+            if state.frozen_reason is not None:
+                return Frozen(state.frozen_reason)
+            stopped = levers.stopped(connection, run.workspace, clocks.believed(state, at, up))
             if stopped is not None:
-                return Stopped(stopped)
+                return stopped
+            names = {"workspace": run.workspace, "key": asked.item_key}
             live = connection.execute(_LIVE, names).first()
             if live is not None:
                 return InFlight(live.id, live.state)
@@ -158,20 +183,34 @@ class Ledger:
                 if settled is not None:
                     return AlreadyBought(settled.id, settled.result_digest)
 
-            seen = connection.execute(_HIGHEST, {"workspace": run.workspace, "model": asked.model}).scalar_one_or_none()
-            amount = max(amount_micros, seen or 0)
-            now = self._moment(connection, at)
-            day = windows.local_day(now, run.zone)
-            held = self._windows.all(connection, run, caps, day)
+            priced = {"workspace": run.workspace, "model": asked.model}
+            seen = connection.execute(_HIGHEST, priced).scalar_one_or_none()
+            if seen is None and (first := connection.execute(_FIRST, priced).scalar_one_or_none()) is not None:
+                return FirstOfPrice(first)
+            amount = max(amount_micros or 0, seen or 0)
+            if amount == 0:
+                return Unpriced(asked.model)
+
+            periods = [cap.period for cap in caps if cap.period != "run"]
+            # Windows move forward by the moments of reservations only: a bill that is booked while the clock is wrong
+            # opens none.
+            latest = balances.latest_reservation(connection)
+            doubt = clocks.doubt(connection, state, at=at, latest=latest, zone=run.zone, periods=periods, up=up)
+            if doubt is not None:
+                return ClockDoubted(doubt)
+            within = at if latest is None else max(at, latest)
+            day = windows.local_day(within, run.zone)
+            held = self._windows.all(connection, run, caps, day, levers.granted(connection, run.workspace, within))
             if held:
                 taking = connection.begin_nested()
                 if not balances.take(connection, held, amount):
                     taking.rollback()
                     return balances.refusal(connection, held, amount, day)
 
-            attempt_id = _add_attempt(connection, run_id, run, asked, amount, day, now)
+            attempt_id = _add_attempt(connection, run_id, run, asked, amount, day, within)
             if held:
                 connection.execute(_ADD_WINDOWS, [{"attempt_id": attempt_id, "window_id": id_} for id_, _ in held])
+            now = self._moment(connection, at)
             _entry(connection, now, run.workspace, attempt_id, "reserve", run.who, opened=amount)
             return Reserved(attempt_id, amount)
 
@@ -326,18 +365,100 @@ class Ledger:
         with self.database.write_transaction() as connection:
             _deliver(connection, output_path, item_key, result_digest, at)
 
-    def resume(self, workspace: str, *, note: str, who: str, at: datetime) -> bool:
-        """Let a stopped workspace go on. Returns False when it was not stopped."""
+    # ---- levers: what operators set beside the declared caps
+
+    def stop(self, workspace: str | None, *, until: datetime | None = None, reason: str, who: str, at: datetime) -> int:
+        """Reserve nothing more in a workspace, or (None) anywhere, in any process; what is in flight finishes.
+
+        `until`: it ends by itself then; None: when a person resumes. Returns its number.
+        """
         with self.database.write_transaction() as connection:
             now = self._moment(connection, at)
-            changed = connection.execute(
-                update(WORKSPACES)
-                .where(WORKSPACES.c.name == workspace, WORKSPACES.c.stopped_reason.is_not(None))
-                .values(stopped_reason=None, stopped_at=None)
-            ).rowcount
-            if changed:
-                _entry(connection, now, workspace, None, "resume", who, note=note)
-            return bool(changed)
+            number = levers.add(connection, "stop", workspace, reason=reason, who=who, at=now, until=until)
+            _entry(connection, now, workspace or EVERYWHERE, None, "stop", who, note=reason)
+            return number
+
+    def resume(self, workspace: str | None, *, note: str, who: str, at: datetime) -> list[Lever]:
+        """End every stop and breach of a workspace, or (None) what stops everything. Returns what was ended."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            ended = [
+                lever
+                for lever in levers.all_levers(connection)
+                if lever.kind != "grant" and lever.workspace == workspace and lever.is_active(moment(at))
+            ]
+            for lever in ended:
+                levers.end(connection, lever.id, note=note, who=who, at=now)
+            if ended:
+                _entry(connection, now, workspace or EVERYWHERE, None, "resume", who, note=note)
+            return ended
+
+    def grant(
+        self,
+        workspace: str,
+        *,
+        period: Period,
+        label: str,
+        amount_micros: int,
+        until: datetime | None,
+        reason: str,
+        who: str,
+        at: datetime,
+    ) -> int:
+        """Let one window of a workspace take more than its declared cap, for a while. Returns its number.
+
+        `until` None: as long as the window lasts.
+        """
+        assert amount_micros > 0
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            number = levers.add(
+                connection,
+                "grant",
+                workspace,
+                reason=reason,
+                who=who,
+                at=now,
+                until=until,
+                period=period,
+                label=label,
+                amount_micros=amount_micros,
+            )
+            _entry(connection, now, workspace, None, "grant", who, note=reason)
+            return number
+
+    def end_grant(self, number: int, *, note: str, who: str, at: datetime) -> Lever:
+        """End a grant before its time. Raises UsageError when there is none of that number in force."""
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            found = [lever for lever in levers.all_levers(connection) if lever.id == number and lever.kind == "grant"]
+            if not found or not found[0].is_active(moment(at)):
+                raise UsageError(
+                    f"there is no grant {number} in force", "`omixa audit levers` lists all that were ever given"
+                )
+            levers.end(connection, number, note=note, who=who, at=now)
+            _entry(connection, now, found[0].workspace or EVERYWHERE, None, "grant-ended", who, note=note)
+            return found[0]
+
+    # ---- the ledger as a whole
+
+    def doubt_clock(self, reason: str, *, who: str, at: datetime) -> None:
+        """Reserve nothing more until a person has confirmed the clock. The first reason stays."""
+        with self.database.write_transaction() as connection:
+            if clocks.state(connection).clock_doubt is None:
+                connection.execute(update(LEDGER_STATE).values(clock_doubt=reason))
+                now = self._moment(connection, at)
+                _entry(connection, now, EVERYWHERE, None, "clock-doubted", who, note=reason)
+
+    def confirm_clock(self, *, note: str, who: str, at: datetime) -> None:
+        """Believe the clock as it is now; from here on it is measured against the machine's own."""
+        up = self._uptime()
+        with self.database.write_transaction() as connection:
+            now = self._moment(connection, at)
+            connection.execute(update(LEDGER_STATE).values(clock_doubt=None))
+            if up is not None:
+                clocks.read(connection, at, up)
+            _entry(connection, now, EVERYWHERE, None, "clock-confirmed", who, note=note)
 
     # ---- inside a transaction
 
@@ -349,16 +470,12 @@ class Ledger:
             f"attempt {attempt.id} was billed {show(billed, currency)}, above its reservation of "
             f"{show(attempt.reserved_micros, currency)}"
         )
-        connection.execute(
-            update(WORKSPACES)
-            .where(WORKSPACES.c.name == attempt.workspace, WORKSPACES.c.stopped_reason.is_(None))
-            .values(stopped_reason=reason, stopped_at=moment(now))
-        )
+        levers.add(connection, "breach", attempt.workspace, reason=reason, who=who, at=now)
         _entry(connection, now, attempt.workspace, attempt.id, "breach", who, note=reason)
 
     @staticmethod
     def _moment(connection: Connection, at: datetime) -> datetime:
-        """`at`, or the ledger's latest moment when the clock has gone back: windows only move forward."""
+        """`at`, or the ledger's latest moment when the clock has gone back: moments of entries only move forward."""
         latest = connection.execute(_LATEST).scalar_one_or_none()
         if latest is None or moment(at) >= latest:
             return at

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0001"
+HEAD = "0002"
 
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -37,13 +37,57 @@ METADATA = MetaData(
 STATES = ("reserved", "sent", "unknown", "settled", "released")
 LIVE_STATES = ("reserved", "sent", "unknown")
 
+# The chain of what concerns no single workspace.
+EVERYWHERE = "*"
+
 WORKSPACES = Table(
     "workspaces",
     METADATA,
     Column("name", Text, primary_key=True),
     Column("currency", Text, nullable=False),  # fixed at the first run: amounts of two currencies never add up
-    Column("stopped_reason", Text),  # None: open. Set by a breach; a person clears it
-    Column("stopped_at", Text),
+)
+
+LEDGER_STATE = Table(
+    "ledger_state",
+    METADATA,
+    # One row: what is true of the ledger as a whole.
+    Column("id", WHOLE, primary_key=True),
+    Column("uid", Text, nullable=False),  # which ledger this is, also in a copy of it
+    # A reading of the machine's own clock, which nobody can set, beside the calendar's. None: not taken yet.
+    Column("boot", Text),
+    Column("boot_ns", WHOLE),
+    Column("boot_at", Text),
+    Column("clock_doubt", Text),  # None: the clock is believed
+    Column("frozen_reason", Text),  # None: balances equal their entries, as far as anybody has looked
+    CheckConstraint("id = 1", name="one"),
+)
+
+LEVERS = Table(
+    "levers",
+    METADATA,
+    # What an operator, or a breach, has set beside the declared caps. Never deleted; `ended_at` says it is over.
+    Column("id", WHOLE, primary_key=True),
+    Column("kind", Text, nullable=False),  # stop | breach | grant
+    Column("workspace", Text),  # None: everywhere
+    Column("period", Text),  # of a grant: which of the workspace's windows
+    Column("label", Text),
+    Column("amount_micros", WHOLE),
+    Column("until", Text),  # None: until somebody ends it
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("ended_by", Text),
+    Column("ended_note", Text),
+    CheckConstraint("kind IN ('stop', 'breach', 'grant')", name="kind"),
+    CheckConstraint("(kind = 'grant') = (amount_micros IS NOT NULL)", name="grant_has_an_amount"),
+    CheckConstraint("amount_micros IS NULL OR amount_micros > 0", name="amount"),
+    Index(
+        "ix_levers_active",
+        "workspace",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 RUNS = Table(
@@ -169,9 +213,11 @@ ENTRIES = Table(
     # Append-only: triggers (made by the first migration) refuse UPDATE and DELETE. A correction is a new entry.
     Column("id", WHOLE, primary_key=True),
     Column("at", Text, nullable=False),
-    Column("workspace", Text, nullable=False),
+    Column("workspace", Text, nullable=False),  # EVERYWHERE: about no single workspace
     Column("attempt_id", WHOLE, ForeignKey("attempts.id")),  # None: about the workspace
-    Column("kind", Text, nullable=False),  # reserve | sent | settle | release | unknown | breach | resume
+    # reserve | sent | settle | release | unknown, and about the workspace or everything: breach | stop | resume |
+    # grant | grant-ended | clock-doubted | clock-confirmed
+    Column("kind", Text, nullable=False),
     Column("open_micros", WHOLE, nullable=False),  # change of what is open
     Column("settled_micros", WHOLE, nullable=False),  # change of what is settled
     Column("who", Text, nullable=False),

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from runner import windows
-from runner.ledger import balances
+from runner.ledger import balances, clocks, levers
 from runner.ledger.database import Database
 from runner.ledger.tables import (
     ATTEMPT_WINDOWS,
@@ -25,7 +25,7 @@ from runner.ledger.tables import (
     TEXTS,
     WORKSPACES,
 )
-from runner.ledger.values import Cap, RunFacts
+from runner.ledger.values import Cap, Lever, RunFacts, Stopped
 from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Price
 
 # Declined for what it is, not for when it was asked: asking again with the same input changes nothing (contract B).
@@ -107,7 +107,10 @@ def facts(
 
 
 def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
-    """The windows of these caps that hold the moment `at`."""
+    """The windows of these caps that hold the moment `at`, or the latest reservation's when the clock has gone back.
+
+    Caps are raised by what is granted.
+    """
     with database.read() as connection:
         return _headrooms(connection, workspace, zone, caps, at)
 
@@ -116,9 +119,9 @@ def budgets(
     database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime
 ) -> list[tuple[Headroom, int]]:
     """The same, each with how much of its open money is unknown: in micro-units, read in one consistent view."""
-    day = windows.local_day(at, zone)
     with database.read() as connection:
         found = _headrooms(connection, workspace, zone, caps, at)
+        day = windows.local_day(balances.moment_of(connection, at), zone)
         return [(room, _unknown(connection, workspace, zone, cap, day)) for room, cap in zip(found, caps, strict=True)]
 
 
@@ -163,12 +166,29 @@ def price(database: Database, *, workspace: str, model: str, declared_micros: in
         return _price(connection, workspace, model, declared_micros)
 
 
-def stopped(database: Database, workspace: str) -> str | None:
-    """Why a workspace is stopped; None when it is not."""
+def stopped(database: Database, workspace: str, *, at: datetime) -> Stopped | None:
+    """Why nothing may be reserved in a workspace now; None when nothing stops it."""
     with database.read() as connection:
-        query = select(WORKSPACES.c.stopped_reason).where(WORKSPACES.c.name == workspace)
-        reason: str | None = connection.execute(query).scalar_one_or_none()
-        return reason
+        return levers.stopped(connection, workspace, at)
+
+
+def moment_of(database: Database, at: datetime) -> datetime:
+    """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
+    with database.read() as connection:
+        return balances.moment_of(connection, at)
+
+
+def all_levers(database: Database) -> list[Lever]:
+    """Every stop, breach and grant that there ever was, the oldest first."""
+    with database.read() as connection:
+        return levers.all_levers(connection)
+
+
+def doubts(database: Database) -> tuple[str | None, str | None]:
+    """Why the clock is not believed, and why the ledger is frozen; None: it is, it is not."""
+    with database.read() as connection:
+        state = clocks.state(connection)
+        return state.clock_doubt, state.frozen_reason
 
 
 def open_runs(database: Database) -> list[tuple[int, str]]:
@@ -448,13 +468,14 @@ def _price(connection: Connection, workspace: str, model: str, declared_micros: 
 
 
 def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
+    at = balances.moment_of(connection, at)
     day = windows.local_day(at, zone)
+    granted = levers.granted(connection, workspace, at)
     found = []
     for cap in caps:
         open_micros, settled_micros, ends_at = balances.balance(connection, workspace, zone, cap, day)
-        found.append(
-            Headroom(cap.title(workspace, zone, day), cap.scope, cap.cap_micros, settled_micros, open_micros, ends_at)
-        )
+        most = balances.raised(cap, granted, day, zone).cap_micros
+        found.append(Headroom(cap.title(workspace, zone, day), cap.scope, most, settled_micros, open_micros, ends_at))
     return found
 
 

@@ -98,7 +98,42 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The workspace is stopped until a person lets it go on; nothing was written."""
+    """A breach or an operator has stopped the workspace, or everything; nothing was written.
+
+    `until`: the moment (ledger text, UTC) at which it ends by itself; None: when a person lets it go on.
+    """
+
+    reason: str
+    everywhere: bool = False
+    cause: Literal["stop", "breach"] = "breach"
+    who: str = ""
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOfPrice:
+    """What a model costs here was never seen, and another request is finding it out: wait for that one."""
+
+    attempt_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """What a model costs here was neither declared nor ever seen; nothing was written."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDoubted:
+    """The clock may be wrong, and believing it would open new budget; nothing was written."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The ledger does not add up: nothing is reserved until a person has looked; nothing was written."""
 
     reason: str
 
@@ -119,7 +154,34 @@ class InFlight:
     state: str
 
 
-Reservation = Reserved | Refusal | Stopped | AlreadyBought | InFlight
+Reservation = Reserved | Refusal | Stopped | AlreadyBought | InFlight | FirstOfPrice | Unpriced | ClockDoubted | Frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """A stop, a breach or a grant as recorded. Moments are ledger texts (UTC).
+
+    `workspace` None: everywhere. `until` None: until somebody ends it. Of a grant: `period`, `label` and
+    `amount_micros` say which window of the workspace may take how much more.
+    """
+
+    id: int
+    kind: Literal["stop", "breach", "grant"]
+    workspace: str | None
+    period: Period | None
+    label: str | None
+    amount_micros: int | None
+    until: str | None
+    reason: str
+    who: str
+    at: str
+    ended_at: str | None
+    ended_by: str | None
+    ended_note: str | None
+
+    def is_active(self, at: str) -> bool:
+        """Whether it is in force at a moment (ledger text)."""
+        return self.ended_at is None and (self.until is None or self.until > at)
 
 
 @dataclass(frozen=True, slots=True)

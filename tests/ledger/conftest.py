@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from runner.ledger.database import open_database
 from runner.ledger.ledger import Ledger
@@ -27,6 +28,11 @@ RUN = RunFacts(
     labels={"client": "acme"},
     who="ana@desk",
     program="omixa-runner test",
+)
+# A bill of zero, long ago: it raises no ceiling.
+SEEN = text(
+    "INSERT INTO prices (workspace, model, settled_count, highest_micros) VALUES (:workspace, :model, 1, 0) "
+    "ON CONFLICT DO NOTHING"
 )
 MONTH = Cap("workspace", "", "month", 1_000_000)
 
@@ -51,14 +57,22 @@ def asked(key: str, **changes: object) -> Asked:
     return replace(plain, **changes)
 
 
+def no_uptime() -> None:
+    """A system that does not tell how long it is up: tests move the calendar as they like."""
+
+
 class Desk:
     """One ledger, one run, and a clock that only the test moves."""
 
-    def __init__(self, ledger: Ledger, run: RunFacts = RUN) -> None:
+    def __init__(self, ledger: Ledger, run: RunFacts = RUN, *, seen: bool = True) -> None:
+        """`seen`: the model's price was seen before, so that several requests may be in flight."""
         self.ledger = ledger
         self.run = run
         self.at = NOON
         self.run_id = ledger.begin_run(run, at=self.at)
+        if seen:
+            with ledger.database.write_transaction() as connection:
+                connection.execute(SEEN, {"workspace": run.workspace, "model": "stability-upscale-creative"})
 
     def pass_time(self, **units: int) -> None:
         self.at += timedelta(**units)
@@ -125,7 +139,7 @@ def open_ledger(ledger_path: Path) -> Iterator[Callable[[], Ledger]]:
     def open_one() -> Ledger:
         database = open_database(ledger_path, create=True)
         opened.append(database)
-        return Ledger(database)
+        return Ledger(database, uptime=no_uptime)
 
     yield open_one
     for database in opened:

@@ -109,7 +109,7 @@ class Books:
         self.root = root
         (root / "omixa.toml").write_text(SETTINGS)
         self.database = open_database(root / ".omixa" / "ledger.db", create=True)
-        self.ledger = Ledger(self.database)
+        self.ledger = Ledger(self.database, uptime=lambda: None)
         self._runs: dict[str, int] = {}
 
     def sent(

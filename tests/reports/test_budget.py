@@ -36,7 +36,7 @@ def shop(empty_books: Books) -> Books:
     (empty_books.root / "recipes").mkdir()
     (empty_books.root / "recipes" / "posters.toml").write_text(RECIPE)
     held = (MONTH, TOTAL, OF_POSTERS)
-    empty_books.settled(POSTERS, "a", datetime(2026, 10, 20, 12, tzinfo=UTC), 11_000, caps=held)
+    empty_books.settled(POSTERS, "a", datetime(2026, 10, 25, 12, tzinfo=UTC), 11_000, caps=held)
     empty_books.settled(POSTERS, "b", NOON, 39_000, caps=held)
     empty_books.sent(POSTERS, "c", NOON, caps=held)
     empty_books.unknown(SCANS, "d", NOON, caps=(MONTH, TOTAL))
@@ -168,10 +168,11 @@ def test_a_stopped_workspace_says_why_and_what_to_type(shop: Books, capsys: pyte
     assert shop.omixa("budget") == 0
     said = capsys.readouterr().out
     assert (
-        f"stopped: attempt {attempt_id} was billed 0.900 USD, above its reservation of 0.700 USD\n"
+        f"stopped by a breach on 22 Nov 2026 13:00 Europe/Berlin: attempt {attempt_id} was billed 0.900 USD, "
+        "above its reservation of 0.700 USD\n"
         "   = help: look into it, then: omixa resume --workspace studio --note TEXT\n"
     ) in said
-    assert said.count("stopped:") == 1
+    assert said.count("stopped by") == 1
 
 
 def test_the_command_prints_one_json_object(shop: Books, capsys: pytest.CaptureFixture[str]) -> None:

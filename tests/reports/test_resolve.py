@@ -70,14 +70,14 @@ def test_a_bill_above_the_reservation_stops_the_workspace_until_it_is_resumed(
         "warning: that is more than was held, so workspace studio is stopped\n"
         "   = help: look into it, then: omixa resume --workspace studio --note TEXT\n"
     )
-    assert usage.stopped(waiting.database, "studio") is not None
+    assert usage.stopped(waiting.database, "studio", at=NOON) is not None
 
     assert waiting.omixa("resume", "--workspace", "studio", "--note", "price was raised; ceiling too") == 0
     assert capsys.readouterr().out == (
         "workspace studio goes on; it was stopped because attempt 1 was billed 0.900 USD, "
         "above its reservation of 0.700 USD\n"
     )
-    assert usage.stopped(waiting.database, "studio") is None
+    assert usage.stopped(waiting.database, "studio", at=NOON) is None
     assert waiting.omixa("resume", "--workspace", "studio", "--note", "again") == 0
     assert capsys.readouterr().out == "workspace studio is not stopped; nothing was changed\n"
 

@@ -17,6 +17,7 @@ from runner import sandbox
 from runner.ledger import usage
 from runner.ledger.database import open_database
 from runner.ledger.usage import UsageRow
+from tests.ledger.conftest import SEEN
 
 KEY = "omx_live_test-key-0123456789"
 
@@ -126,6 +127,12 @@ class Studio:
 
     def run(self, *words: str) -> "Ended":
         return self.omixa("run", "posters", "--yes", *words)
+
+    def know_price(self) -> None:
+        """As after a bill, so that the first request does not go alone. The bill was zero: it raises no ceiling."""
+        path = self.root / ".omixa" / "ledger.db"
+        with open_database(path, create=True) as database, database.write_transaction() as connection:
+            connection.execute(SEEN, {"workspace": "studio", "model": "stability-upscale-creative"})
 
     def rows(self) -> list[UsageRow]:
         database = open_database(self.root / ".omixa" / "ledger.db", create=False)

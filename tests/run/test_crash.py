@@ -22,6 +22,7 @@ def big_studio(open_studio: Callable[..., Studio], pictures: int = 60) -> Studio
     studio.settings(concurrency=16, ceiling="0.05")
     studio.recipe()
     studio.pictures(pictures)
+    studio.know_price()
     return studio
 
 
@@ -140,6 +141,7 @@ def test_ctrl_c_twice_stops_now_and_holds_what_may_have_been_billed(open_studio:
     studio = open_studio(latency_ms=30_000)
     studio.recipe()
     studio.settings(concurrency=8)
+    studio.know_price()
     studio.pictures(8)
     process = studio.start("run", "posters", "--yes")
     wait_until(lambda: studio.endpoint.counts().requests >= 8, process)
@@ -159,6 +161,7 @@ def test_the_attempts_of_a_living_process_are_left_alone(open_studio: Callable[.
     studio = open_studio(latency_ms=2_000)
     studio.recipe()
     studio.recipe("other", folder="elsewhere", output="out2")
+    studio.know_price()
     studio.pictures(4)
     process = studio.start("run", "posters", "--yes")
     wait_until(lambda: studio.endpoint.counts().requests == 4, process)

@@ -1,0 +1,143 @@
+"""The operators' levers on real runs: stop, resume, grant, canary, and a clock that an endpoint contradicts."""
+
+import base64
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from tests.providers.endpoint import Endpoint, answering, http
+from tests.run.conftest import KEY, Studio, wait_until
+
+
+def test_stop_with_a_thousand_queued_in_three_processes_lets_only_those_in_flight_finish(
+    open_studio: Callable[..., Studio],
+) -> None:
+    studio = open_studio(latency_ms=200)
+    studio.settings(concurrency=4)
+    studio.know_price()
+    for n in range(3):
+        studio.recipe(f"posters-{n}", folder=f"pictures/{n}", output=f"out/{n}")
+        studio.pictures(334, folder=f"pictures/{n}")
+    running = [studio.start("run", f"posters-{n}", "--yes") for n in range(3)]
+    wait_until(lambda: studio.endpoint.counts().requests >= 12)
+    assert studio.omixa("stop", "--reason", "wrong prompt").code == 0
+    in_flight_at_most = studio.endpoint.counts().requests + 12
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 3, (out, err)
+        assert "stopped: everything is stopped by " in out
+        assert ": wrong prompt\n   = help: omixa resume --note …" in out
+    counts = studio.endpoint.counts()
+    assert counts.requests <= in_flight_at_most
+    assert (studio.settled, studio.open) == (counts.billed_micros, 0)
+    studio.balances()
+    again = studio.omixa("run", "posters-0", "--yes")
+    assert again.code == 3, again
+    assert studio.endpoint.counts().requests == counts.requests
+    assert "everything goes on; it was stopped by " in studio.omixa("resume", "--note", "prompt mended").out
+    assert studio.omixa("run", "posters-0", "--yes", "--limit", "1").code == 0
+
+
+def test_one_bill_above_its_ceiling_stops_every_process_and_says_how_to_go_on(
+    open_studio: Callable[..., Studio],
+) -> None:
+    studio = open_studio(faults=("bill=40.5,nth=1",), latency_ms=50)
+    studio.settings(concurrency=1, month="500.00")
+    studio.know_price()
+    for n in range(3):
+        studio.recipe(f"posters-{n}", folder=f"pictures/{n}", output=f"out/{n}")
+        studio.pictures(50, folder=f"pictures/{n}")
+    running = [studio.start("run", f"posters-{n}", "--yes") for n in range(3)]
+    ended = [process.communicate(timeout=120) for process in running]
+    assert {process.returncode for process in running} == {3}
+    # At most what was in flight when the bill came; nothing was reserved after it.
+    assert studio.endpoint.counts().requests <= 5
+    assert studio.settled == studio.endpoint.counts().billed_micros
+    for out, _ in ended:
+        assert "was billed 40.500 USD, above its reservation of 0.700 USD" in out
+        assert "omixa resume --workspace studio --note …" in out
+
+
+def test_a_grant_lets_a_full_month_take_more_and_is_shown(open_studio: Callable[..., Studio]) -> None:
+    studio = open_studio()
+    studio.settings(month="0.078", ceiling="0.039")
+    studio.recipe()
+    studio.pictures(5)
+    assert studio.run().code == 3
+    given = studio.omixa("grant", "0.039", "--workspace", "studio", "--window", "month", "--reason", "rush job")
+    assert given.code == 0, given
+    assert "its cap is 0.117 USD now, 0.039 USD of it left" in given.out
+    shown = studio.omixa("budget")
+    assert "grant 1: 0.039000 USD more for month " in shown.out
+    assert ": rush job" in shown.out
+    assert studio.run().code == 3
+    assert studio.endpoint.counts().requests == 3
+    assert studio.omixa("grant", "--end", "1", "--reason", "enough").code == 0
+    levers = json.loads(studio.omixa("audit", "levers", "--json").out)["levers"]
+    assert [(one["kind"], one["amount"], one["reason"], one["ended_note"]) for one in levers] == [
+        ("grant", "0.039000", "rush job", "enough")
+    ]
+
+
+def test_a_canary_whose_price_is_within_the_plan_goes_on(studio: Studio) -> None:
+    studio.pictures(5)
+    ended = studio.run("--canary", "2")
+    assert ended.code == 0, ended
+    assert "canary: 2 pictures bought\n  out/000.png  0.039 USD" in ended.err.replace("001", "000")
+    assert "at most 0.039 USD a picture, as planned (0.700 USD)" in ended.err
+    assert studio.endpoint.counts().requests == 5
+
+
+def test_a_canary_that_costs_more_than_planned_stops_the_rest(open_studio: Callable[..., Studio]) -> None:
+    studio = open_studio(faults=("bill=0.5,nth=2",))
+    studio.recipe()
+    studio.picture("pictures/first.png")
+    assert studio.run().code == 0
+    recipe = studio.root / "recipes" / "posters.toml"
+    recipe.write_text("canary = 1\n" + recipe.read_text())
+    studio.pictures(4)
+    ended = studio.run()
+    assert ended.code == 3, ended
+    assert (
+        "a picture of the canary cost 0.500 USD, and the plan expects 0.039 USD; the others are not bought" in ended.out
+    )
+    assert studio.endpoint.counts().requests == 2
+    assert "left: 3 pictures" in ended.out
+
+
+def test_a_canary_that_does_not_come_stops_the_rest(open_studio: Callable[..., Studio]) -> None:
+    studio = open_studio(faults=("moderated,nth=1",))
+    studio.recipe()
+    studio.pictures(4)
+    ended = studio.run("--canary", "1")
+    assert ended.code == 3, ended
+    assert "not every picture of the canary came" in ended.out
+    assert studio.endpoint.counts().requests == 1
+
+
+def test_an_endpoint_that_contradicts_the_clock_stops_until_it_is_confirmed(studio: Studio) -> None:
+    picture = studio.picture("pictures/a.png")
+    studio.picture("pictures/b.png")
+    off = datetime.now(UTC) + timedelta(hours=3)
+    answer = {
+        "created": 1,
+        "data": [{"b64_json": base64.b64encode(picture.read_bytes()).decode(), "url": None}],
+        "usage": {"billed_amount": "0.039000"},
+    }
+    date = {"Date": format_datetime(off, usegmt=True)}
+    endpoint = Endpoint(answering(http(json.dumps(answer).encode(), headers=date)))
+    with closing(endpoint):
+        studio.settings(url=endpoint.url, concurrency=1)
+        ended = studio.run()
+        assert ended.code == 3, ended
+        assert "the endpoint said it was" in ended.out
+        assert "omixa doctor --confirm-clock --note …" in ended.out
+        assert studio.states() == {"settled": 1}, "the bill is a fact"
+        assert studio.run().code == 3
+        assert studio.omixa("doctor").code == 5
+        assert studio.omixa("doctor", "--confirm-clock", "--note", "their clock is wrong").code == 0
+    studio.settings()
+    assert studio.run().code == 0
+    assert KEY not in ended.out
