@@ -25,7 +25,10 @@ from runner.providers.provider import Billed, Declined, Outcome, Provider, Unkno
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a run works with. `root`: the project's folder; `home`: beside the ledger, holds spool, results, owners."""
+    """What a run works with. `root`: the project's folder; `home`: beside the ledger, holds spool, results, owners.
+
+    `checkpoint` writes down, at a second place, how far the ledger has come; it raises DiskError, LedgerError.
+    """
 
     ledger: Ledger
     provider: Provider
@@ -33,6 +36,7 @@ class Means:
     root: Path
     home: Path
     now: Callable[[], datetime]
+    checkpoint: Callable[[], None] = lambda: None
 
     @property
     def spool(self) -> Path:
@@ -243,7 +247,7 @@ def _digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def restore(item: Item, result_digest: str | None, means: Means) -> Done:
+def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) -> Done:
     """Bring a paid picture back to its output path, without paying."""
     if result_digest is None:
         return Done(item, "unfinished", "it was paid for, but no usable picture came: --reroll buys it again")
@@ -258,7 +262,7 @@ def restore(item: Item, result_digest: str | None, means: Means) -> Done:
         message = error.message if isinstance(error, DiskError) else f"`{kept}` cannot be read: {error.strerror}"
         return Done(item, "restored", message, unwritten=True)
     assert item.draft.key is not None
-    means.ledger.deliver(item.draft.output_path, item.draft.key, result_digest, at=means.now())
+    means.ledger.deliver(run, item.draft.output_path, item.draft.key, result_digest, at=means.now())
     return Done(item, "restored")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from runner import images
 from runner.booking import Done, Means, Stop, book, restore
 from runner.contracts.contract import Contract, OptionValue
-from runner.errors import DiskError
+from runner.errors import DiskError, OmixaError
 from runner.ledger import usage
 from runner.ledger.clocks import is_off
 from runner.ledger.values import (
@@ -116,7 +116,7 @@ class Control:
 def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> Done:
     """Take one item over reserve → send → write → settle. Raises LedgerError when the ledger cannot be written."""
     if item.action == "restore":
-        return restore(item, item.paid.result_digest if item.paid else None, means)
+        return restore(item, item.paid.result_digest if item.paid else None, purchase.run, means)
     draft = item.draft
     assert draft.picture is not None
     prepared = images.prepare(
@@ -150,6 +150,10 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
                 outcome = means.provider.send(order, spool=spool, on_sending=_recorder(reservation, purchase, means))
                 _check_clock(outcome, began, purchase.run, means)
                 done = book(item, reservation, outcome, spool, purchase.run, means)
+                if means.ledger.checkpoint_due:
+                    means.ledger.checkpoint_due = False
+                    with suppress(OmixaError):  # the one at the end of the run tells
+                        means.checkpoint()
             finally:
                 control.changed()
             if not isinstance(outcome, Declined) or outcome.retry_after_s is None:
@@ -261,7 +265,7 @@ def _moves(reservation: Reservation) -> bool:
 def _not_reserved(item: Item, reservation: Reservation, purchase: Purchase, means: Means) -> Done:
     match reservation:
         case AlreadyBought(result_digest=result_digest):
-            return restore(item, result_digest, means)
+            return restore(item, result_digest, purchase.run, means)
         case InFlight(attempt_id=attempt_id):
             return Done(item, "unfinished", f"attempt {attempt_id} is not resolved: omixa resolve {attempt_id}")
         case FirstOfPrice(attempt_id=attempt_id):
@@ -487,4 +491,4 @@ def _perform_shared(item: Item, purchase: Purchase, means: Means, control: Contr
     paid = usage.paid(means.ledger.database, purchase.run.workspace, item.draft.key)
     if paid is None:
         return Done(item, "unfinished", f"it waits for `{item.after}`, which was not bought")
-    return restore(item, paid.result_digest, means)
+    return restore(item, paid.result_digest, purchase.run, means)

@@ -6,8 +6,9 @@ from typing import Any
 
 from runner import images
 from runner.booking import Done, Means, book, drop
-from runner.errors import OmixaError
+from runner.errors import FrozenError, OmixaError
 from runner.ledger import owners, usage
+from runner.ledger.balance_check import check_balances
 from runner.ledger.values import (
     Reserved,
 )
@@ -36,6 +37,21 @@ def recover(means: Means) -> list[Done]:
         owner.let_go()
     _keep_left_behind(means)
     return found
+
+
+def check(means: Means, *, who: str) -> None:
+    """See that every balance is the sum of its entries. If not, the ledger is frozen. Raises FrozenError."""
+    database = means.ledger.database
+    _, frozen = usage.doubts(database)
+    wrong = [] if frozen is not None else check_balances(database)
+    if wrong:
+        frozen = wrong[0] if len(wrong) == 1 else f"{wrong[0]}; and {len(wrong) - 1} more"
+        means.ledger.freeze(frozen, who=who, at=means.now())
+    if frozen is not None:
+        raise FrozenError(
+            f"the ledger is frozen, nothing is reserved: {frozen}",
+            "`omixa audit verify` names the first bad row; then restore a backup, or `omixa audit repair --note …`",
+        )
 
 
 def _keep_left_behind(means: Means) -> None:

@@ -32,6 +32,7 @@ from runner.declared import (
     wrong,
 )
 from runner.diagnostics import Problem, Problems, did_you_mean
+from runner.errors import UsageError
 from runner.tomlfile import Loc, TomlFile, read
 
 FILE_NAME = "omixa.toml"
@@ -91,6 +92,13 @@ class LedgerSettings(Declared):
     url: str = "sqlite:///.omixa/ledger.db"
 
 
+class AuditSettings(Declared):
+    """Where signed checkpoints of the ledger go, relative to the project, and the keys that may have signed them."""
+
+    checkpoints: str = ".omixa/checkpoints.txt"
+    keys: tuple[str, ...] = ()
+
+
 class SandboxSettings(Declared):
     """How the built-in sandbox behaves: what it bills for a picture, and how long it waits before it answers."""
 
@@ -104,6 +112,7 @@ class Settings(Declared):
     root: Path
     endpoints: dict[str, Endpoint]
     ledger: LedgerSettings
+    audit: AuditSettings = AuditSettings()
     sandbox: SandboxSettings
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
@@ -160,6 +169,16 @@ def _ledger_url(value: str) -> str:
     path = value.removeprefix("sqlite:///")
     if path in ("", ":memory:") or path.endswith("/") or "?" in path or not path.isprintable():
         raise wrong("unsupported-ledger", f"`{shown(value)}` names no file; a ledger is a file", hint=example)
+    return value
+
+
+def _verifier_key(value: str) -> str:
+    from runner.trail.checkpoint import VerifierKey
+
+    try:
+        VerifierKey.parse(value)
+    except UsageError as error:
+        raise wrong("bad-verifier-key", error.message, hint=error.hint) from None
     return value
 
 
@@ -264,6 +283,19 @@ class LedgerTable(Declared):
     )
 
 
+class AuditTable(Declared):
+    """How the ledger's chain can be checked from outside."""
+
+    checkpoints: PathText = Field(
+        default=".omixa/checkpoints.txt",
+        description="Where signed checkpoints go, relative to this file. Best is a place that whoever can write the "
+        "ledger cannot change: a file in git, another disk.",
+    )
+    keys: list[Annotated[str, AfterValidator(_verifier_key)]] = Field(
+        default=[], description="The verifier keys that may have signed them, as `omixa audit key` prints its own."
+    )
+
+
 class SandboxTable(Declared):
     """The built-in local endpoint."""
 
@@ -320,6 +352,7 @@ class SettingsFile(Declared):
 
     endpoints: dict[Name, EndpointTable] = Field(default={}, description="Where pictures can be bought, by name.")
     ledger: LedgerTable = Field(default=LedgerTable(), description="The ledger: every request, every cent.")
+    audit: AuditTable = Field(default=AuditTable(), description="How the ledger's chain can be checked from outside.")
     sandbox: SandboxTable = Field(default=SandboxTable(), description="How the built-in local endpoint behaves.")
     workspaces: dict[Name, WorkspaceTable] = Field(
         description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
@@ -358,6 +391,7 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
         root=root,
         endpoints={SANDBOX: Endpoint(name=SANDBOX, url=None)} | endpoints,
         ledger=LedgerSettings(url=table.ledger.url),
+        audit=AuditSettings(checkpoints=table.audit.checkpoints, keys=tuple(table.audit.keys)),
         sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
         workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
         presets=table.presets,

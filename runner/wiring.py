@@ -11,6 +11,7 @@ from runner.ledger.ledger import Ledger
 from runner.providers.key import Key, read_key
 from runner.providers.omixa import OmixaProvider
 from runner.settings import SANDBOX, Settings, Workspace
+from runner.witness import Witness
 
 
 @contextmanager
@@ -20,7 +21,16 @@ def means(settings: Settings, workspace: Workspace, database: Database) -> Itera
     Raises UsageError when the key is missing or the endpoint must not be used.
     """
     with _provider(settings, workspace) as provider:
-        yield Means(Ledger(database), provider, results(settings), settings.root, home(settings), clock)
+        witness = Witness(database, settings)
+        yield Means(
+            Ledger(database),
+            provider,
+            results(settings),
+            settings.root,
+            home(settings),
+            clock,
+            lambda: witness.write(at=clock()),
+        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ HEAVY = {
     "alembic",
     "apscheduler",
     "cronsim",
+    "cryptography",
     "pydantic",
     "pydantic_core",
     "requests",

@@ -16,7 +16,9 @@ STATES = ("reserved", "sent", "unknown", "settled", "released")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The sub-commands and their arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="list|show|levers|export", title="actions", required=True)
+    actions = parser.add_subparsers(
+        dest="action", metavar="list|show|levers|export|verify|repair|key|purge", title="actions", required=True
+    )
 
     listing = actions.add_parser("list", help="one line an attempt, the newest last", allow_abbrev=False)
     _which(listing)
@@ -34,6 +36,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _which(export)
     export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="(default: jsonl)")
     export.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
+    export.add_argument(
+        "--bundle",
+        metavar="DIR",
+        help="instead: a folder with the whole chain and a verifier that needs nothing of omixa",
+    )
+
+    verify = actions.add_parser("verify", help="check every entry, row and checkpoint", allow_abbrev=False)
+    verify.add_argument(
+        "--checkpoints", action="append", default=[], metavar="FILE", help="also those in a file; repeatable"
+    )
+    verify.add_argument("--key", action="append", default=[], metavar="VKEY", help="a verifier key; repeatable")
+    verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    repair = actions.add_parser("repair", help="make balances anew, and unfreeze", allow_abbrev=False)
+    repair.add_argument("--note", metavar="TEXT", help="what happened; kept in the ledger")
+
+    actions.add_parser("key", help="print the ledger's verifier key", allow_abbrev=False)
+
+    purge = actions.add_parser("purge", help="remove old prompts; the chain stays whole", allow_abbrev=False)
+    purge.add_argument("--before", metavar="DAY", help="of attempts reserved before that day, as 2026-01-01")
+    purge.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +75,8 @@ def run(*, project: str | None, action: str, **options: Any) -> int:
     if action == "levers":
         _levers(project, as_json=options["json"])
         return int(ExitCode.OK)
+    if action not in ("list", "export") or options.get("bundle"):
+        return _trail(project, action, options)
     first, last = span(options["first_day"], options["last_day"])
     with reading.ledger(project) as (settings, database):
         which = {
@@ -65,6 +90,23 @@ def run(*, project: str | None, action: str, **options: Any) -> int:
         else:
             _export(database, which, options["format"], options["out"])
     return int(ExitCode.OK)
+
+
+def _trail(project: str | None, action: str, options: dict[str, Any]) -> int:
+    """What is about the chain and not about single attempts."""
+    from runner.commands import auditing
+
+    match action:
+        case "verify":
+            return auditing.verify(project, files=options["checkpoints"], keys=options["key"], as_json=options["json"])
+        case "repair":
+            return auditing.repair(project, options["note"])
+        case "key":
+            return auditing.key(project)
+        case "purge":
+            return auditing.purge(project, options["before"], options["note"])
+        case _:
+            return auditing.bundle(project, options["bundle"])
 
 
 def _list(database: "Database", which: dict[str, Any], limit: int, *, as_json: bool) -> None:

@@ -265,8 +265,8 @@ def _balances(database: Database) -> Check:
     wrong = balance_check.check_balances(database)
     if not wrong:
         return Check("balances", "ok", "every budget is the sum of its attempts, every attempt of its entries")
-    hint = "stop all runs, keep the file, and find out who changed it; `omixa audit export` has every attempt"
-    return Check("balances", "fail", f"the ledger does not add up: {_some(wrong)}", hint, ExitCode.LEDGER)
+    hint = "stop all runs, keep a copy, and find out who changed it: `omixa audit verify` names the first bad row"
+    return Check("balances", "fail", f"the ledger does not add up: {_some(wrong)}", hint, ExitCode.FROZEN)
 
 
 def _ledgers_clock(latest: datetime | None, at: datetime) -> Check:

@@ -106,7 +106,8 @@ class _Session:
         """What runs in a workspace work with; whatever a dead run left there is finished first."""
         from runner import wiring
         from runner.errors import ExitCode
-        from runner.recovery import recover
+        from runner.identity import who
+        from runner.recovery import check, recover
 
         if workspace not in self._means:
             means = stack.enter_context(wiring.means(self.settings, self.settings.workspaces[workspace], self.database))
@@ -114,6 +115,7 @@ class _Session:
             _say_recovered(found)
             if any(done.kind == "unknown" for done in found):
                 self.codes.append(int(ExitCode.UNKNOWN))
+            check(means, who=who())
             self._means[workspace] = means
         return self._means[workspace]
 
@@ -125,8 +127,20 @@ class _Session:
             tally = _buy(recipe, made, means, self, told)
         self.summaries.append(_summary(made, tally, told))
         self.codes.append(_code(made, tally))
+        self._checkpoint(means)
         if not self.json:
             _say(_told(made, tally, recipe, self))
+
+    def _checkpoint(self, means: "Means") -> None:
+        """Write down how far the ledger has come. What was bought is bought, so this is only a warning."""
+        from runner.errors import OmixaError
+
+        try:
+            means.checkpoint()
+        except OmixaError as error:
+            print(f"warning: no checkpoint of the ledger was written: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"   = help: {error.hint}", file=sys.stderr)
 
     def failed(self, made: "Plan", error: Any) -> None:
         """A recipe could not be run, after others were."""

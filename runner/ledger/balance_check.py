@@ -49,7 +49,12 @@ def check_balances(database: Database) -> list[str]:
     In words, with the amounts in the workspace's currency; empty when the ledger adds up. Raises LedgerError.
     """
     with database.read() as connection:
-        return _windows_off(connection) + _attempts_off(connection)
+        return wrong_balances(connection)
+
+
+def wrong_balances(connection: Connection) -> list[str]:
+    """The same, inside a transaction."""
+    return _windows_off(connection) + _attempts_off(connection)
 
 
 def _windows_off(connection: Connection) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
+from hashlib import sha256
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 
 from runner import windows
+from runner.ledger.chain import Writing
 from runner.ledger.database import moment
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, LIVE_STATES
 from runner.ledger.values import Cap, Refusal, RunFacts
@@ -43,6 +45,14 @@ _MOVING = (
 _FREE = text(
     "UPDATE budget_windows SET open_micros = open_micros - :reserved, settled_micros = settled_micros + :billed "
     "WHERE id IN (SELECT window_id FROM attempt_windows WHERE attempt_id = :attempt)"
+)
+
+
+_REBUILD = text(
+    "UPDATE budget_windows SET (open_micros, settled_micros) = (SELECT "
+    "coalesce(sum(CASE WHEN a.state IN ('reserved', 'sent', 'unknown') THEN a.reserved_micros ELSE 0 END), 0), "
+    "coalesce(sum(a.billed_micros), 0) FROM attempt_windows j JOIN attempts a ON a.id = j.attempt_id "
+    "WHERE j.window_id = budget_windows.id)"
 )
 
 
@@ -69,7 +79,7 @@ class WindowRows:
 
     def all(
         self,
-        connection: Connection,
+        writing: Writing,
         run: RunFacts,
         caps: Sequence[Cap],
         day: date,
@@ -80,14 +90,16 @@ class WindowRows:
         So a window counts everything in its span, also while no cap is declared for it. `granted`: how much more each
         window (period, label) of the workspace may take now; the caps come back raised by it.
         """
-        held = [(self._find(connection, run, cap, day), raised(cap, granted, day, run.zone)) for cap in caps]
+        connection = writing.connection
+        held = [(self._find(writing, run, cap, day), raised(cap, granted, day, run.zone)) for cap in caps]
         known = {id_ for id_, _ in held}
         labels = [windows.window(period, day, run.zone).label for period in windows.PERIODS]
         others = connection.execute(_OTHERS, {"workspace": run.workspace, "recipe": run.recipe, "labels": labels})
         return held + [(row.id, Cap("workspace", "", row.period, _NO_CAP)) for row in others if row.id not in known]
 
-    def _find(self, connection: Connection, run: RunFacts, cap: Cap, day: date) -> int:
+    def _find(self, writing: Writing, run: RunFacts, cap: Cap, day: date) -> int:
         """The row of a window, made at its first use from what was already spent in it."""
+        connection = writing.connection
         window = None if cap.period == "run" else windows.window(cap.period, day, run.zone)
         key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
         if key in self._ids:
@@ -101,9 +113,12 @@ class WindowRows:
             ends_at = window.ends_at if window else None
             names["zone"] = run.zone
             # Not remembered yet: this transaction may still fail.
-            return _add_window(connection, names, cap.cap_micros, window, moment(ends_at) if ends_at else None)
+            return _add_window(writing, run.who, names, cap.cap_micros, window, moment(ends_at) if ends_at else None)
         if row.cap_micros != cap.cap_micros:
-            connection.execute(update(BUDGET_WINDOWS).where(columns.id == row.id).values(cap_micros=cap.cap_micros))
+            facts = {"id": row.id, "cap_micros": cap.cap_micros, "before_micros": row.cap_micros}
+            entry_id = writing.entry(run.workspace, "cap", run.who, facts)
+            changed = {"cap_micros": cap.cap_micros, "entry_id": entry_id}
+            connection.execute(update(BUDGET_WINDOWS).where(columns.id == row.id).values(changed))
         self._ids[key] = int(row.id)
         return int(row.id)
 
@@ -129,18 +144,40 @@ def raised(cap: Cap, granted: Mapping[tuple[str, str], int], day: date, zone: st
 
 
 def _add_window(
-    connection: Connection, names: Mapping[str, str], cap: int, window: windows.Window | None, ends_at: str | None
+    writing: Writing,
+    who: str,
+    names: Mapping[str, str],
+    cap: int,
+    window: windows.Window | None,
+    ends_at: str | None,
 ) -> int:
     """A new window. A cap declared in the middle of a month counts the whole month: earlier attempts join it."""
+    connection = writing.connection
     earlier = _inside(names["workspace"], names["scope"], names["name"], window)
     open_micros, settled_micros = connection.execute(_sums(earlier)).one()
-    row = insert(BUDGET_WINDOWS).values(
-        **names, cap_micros=cap, open_micros=open_micros, settled_micros=settled_micros, ends_at=ends_at
-    )
+    values = {**names, "cap_micros": cap, "ends_at": ends_at}
+    row = insert(BUDGET_WINDOWS).values(**values, open_micros=open_micros, settled_micros=settled_micros, entry_id=0)
     id_ = int(connection.execute(row.returning(BUDGET_WINDOWS.c.id)).scalar_one())
     joined = select(ATTEMPTS.c.id, literal(id_)).where(*earlier)
     connection.execute(insert(ATTEMPT_WINDOWS).from_select(["attempt_id", "window_id"], joined))
+    last = connection.execute(select(func.coalesce(func.max(ATTEMPTS.c.id), 0))).scalar_one()
+    facts = {"id": id_, **values, "joined_to": last, "joined": joined_digest(connection, id_, last)}
+    entry_id = writing.entry(names["workspace"], "window", who, facts)
+    connection.execute(update(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == id_).values(entry_id=entry_id))
     return id_
+
+
+def joined_digest(connection: Connection, window_id: int, last: int) -> str:
+    """A digest of the attempts, up to number `last`, that joined a window when it was made."""
+    query = (
+        select(ATTEMPT_WINDOWS.c.attempt_id)
+        .where(ATTEMPT_WINDOWS.c.window_id == window_id, ATTEMPT_WINDOWS.c.attempt_id <= last)
+        .order_by(ATTEMPT_WINDOWS.c.attempt_id)
+    )
+    found = sha256()
+    for number in connection.execute(query).scalars():
+        found.update(b"%d," % number)
+    return found.hexdigest()
 
 
 def _inside(workspace: str, scope: str, name: str, window: windows.Window | None) -> list[ColumnElement[bool]]:
@@ -214,6 +251,11 @@ def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int
         )
     assert found, "a conditional UPDATE that fell short names at least one window"
     return min(found, key=lambda refusal: refusal.may_free)
+
+
+def rebuild(connection: Connection) -> None:
+    """Make every balance anew: the sum of the attempts that are booked in its window."""
+    connection.execute(_REBUILD)
 
 
 def free(connection: Connection, attempt_id: int, *, reserved: int, billed: int) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from runner import windows
+from runner.ledger.chain import Writing
 from runner.ledger.database import moment
-from runner.ledger.tables import LEDGER_STATE
+from runner.ledger.tables import EVERYWHERE, LEDGER_STATE
 from runner.windows import Period
 
 # How far the calendar may run away from the machine's own count, or from an endpoint's `Date`.
@@ -57,7 +58,7 @@ def believed(state: Any, at: datetime, up: Uptime | None) -> datetime:
 
 
 def doubt(
-    connection: Connection,
+    writing: Writing,
     state: Any,
     *,
     at: datetime,
@@ -95,13 +96,15 @@ def doubt(
                 f"long the machine was off in between; {opened} would be opened"
             )
     if up is not None:
-        read(connection, at, up)
+        read(writing, at, up)
     return None
 
 
-def read(connection: Connection, at: datetime, up: Uptime) -> None:
+def read(writing: Writing, at: datetime, up: Uptime) -> None:
     """Take a reading: from now on the calendar is measured against it."""
-    connection.execute(update(LEDGER_STATE).values(boot=up.boot, boot_ns=up.ns, boot_at=moment(at)))
+    values = {"boot": up.boot, "boot_ns": up.ns, "boot_at": moment(at)}
+    writing.connection.execute(update(LEDGER_STATE).values(values))
+    writing.entry(EVERYWHERE, "clock-read", "omixa", values)
 
 
 def is_off(said: datetime, at: datetime) -> bool:

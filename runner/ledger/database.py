@@ -63,7 +63,9 @@ class Database:
             self._engine = _engine("sqlite://", poolclass=StaticPool)
             with self._engine.begin() as connection:
                 tables.METADATA.create_all(connection)
-                connection.execute(tables.LEDGER_STATE.insert().values(id=1, uid="in memory"))
+                connection.execute(
+                    tables.LEDGER_STATE.insert().values(id=1, uid="in memory", digest_key=bytes(32).hex())
+                )
         else:
             self._engine = _engine(f"sqlite:///{_uri(path)}")
 
@@ -82,6 +84,13 @@ class Database:
             connection.execution_options(begin="DEFERRED")
             with connection.begin():
                 yield connection
+
+    def compact(self) -> None:
+        """Write the file anew, so that nothing of what was removed is left in it. Raises LedgerError."""
+        if self.path is not None:
+            with self._writer, explained(self.path), self._held_gate():
+                _alone(self.path, "VACUUM")
+                _alone(self.path, "PRAGMA wal_checkpoint(TRUNCATE)")
 
     def __enter__(self) -> "Database":
         return self

@@ -6,7 +6,7 @@ Balances (balances.py) change only here, together with the attempt and its entry
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
@@ -15,14 +15,15 @@ from runner import windows
 from runner.errors import LedgerError, UsageError
 from runner.ledger import balances, clocks, levers
 from runner.ledger.balances import WindowRows
+from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database, moment
+from runner.ledger.facts import attempt_facts
+from runner.ledger.office import Office
 from runner.ledger.tables import (
     ATTEMPT_WINDOWS,
     ATTEMPTS,
-    ENTRIES,
-    EVERYWHERE,
-    LEDGER_STATE,
+    DELIVERIES,
     LIVE_STATES,
     PRICES,
     RUNS,
@@ -36,7 +37,6 @@ from runner.ledger.values import (
     FirstOfPrice,
     Frozen,
     InFlight,
-    Lever,
     Reservation,
     Reserved,
     Result,
@@ -45,7 +45,6 @@ from runner.ledger.values import (
 )
 from runner.money import exact, show
 from runner.providers.provider import Evidence
-from runner.windows import Period
 
 _SETTLED = (
     select(ATTEMPTS.c.id, ATTEMPTS.c.result_digest)
@@ -67,8 +66,6 @@ _FIRST = text(
 _HIGHEST = select(PRICES.c.highest_micros).where(
     PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
 )
-_LATEST = select(ENTRIES.c.at).order_by(ENTRIES.c.id.desc()).limit(1)
-_ADD_ENTRY = insert(ENTRIES)
 _ADD_ATTEMPT = insert(ATTEMPTS).returning(ATTEMPTS.c.id)
 _ADD_WINDOWS = insert(ATTEMPT_WINDOWS)
 _ADD_TEXT = text("INSERT INTO texts (digest, text) VALUES (:digest, :text) ON CONFLICT (digest) DO NOTHING")
@@ -86,9 +83,11 @@ _ATTEMPT = select(
     ATTEMPTS.c.item_key,
     ATTEMPTS.c.output_path,
 ).where(ATTEMPTS.c.id == bindparam("attempt"))
+_DELIVERED = select(DELIVERIES.c.entry_id).where(DELIVERIES.c.output_path == bindparam("path"))
 _DELIVER = text(
-    "INSERT INTO deliveries (output_path, item_key, result_digest, at) VALUES (:path, :key, :digest, :at) "
-    "ON CONFLICT (output_path) DO UPDATE SET item_key = :key, result_digest = :digest, at = :at"
+    "INSERT INTO deliveries (output_path, item_key, result_digest, at, entry_id) "
+    "VALUES (:path, :key, :digest, :at, :entry) "
+    "ON CONFLICT (output_path) DO UPDATE SET item_key = :key, result_digest = :digest, at = :at, entry_id = :entry"
 )
 _PRICE = text(
     "INSERT INTO prices (workspace, model, settled_count, highest_micros) VALUES (:workspace, :model, 1, :billed) "
@@ -97,24 +96,25 @@ _PRICE = text(
 )
 
 
-class Ledger:
+class Ledger(Office):
     """The ledger of one project. Safe to share between threads; any number of processes may use the same file."""
 
     def __init__(self, database: Database, *, uptime: Callable[[], Uptime | None] = clocks.uptime) -> None:
-        self.database = database
+        super().__init__(database, uptime)
         self._windows = WindowRows()
-        self._uptime = uptime
 
     # ---- runs
 
     def begin_run(self, run: RunFacts, *, at: datetime) -> int:
         """Record that a run starts. Raises UsageError when the workspace was recorded with another currency."""
-        with self.database.write_transaction() as connection:
+        with self._write(at) as writing:
+            connection = writing.connection
             known = connection.execute(
                 select(WORKSPACES.c.currency).where(WORKSPACES.c.name == run.workspace)
             ).scalar_one_or_none()
             if known is None:
                 connection.execute(insert(WORKSPACES).values(name=run.workspace, currency=run.currency))
+                writing.entry(run.workspace, "workspace", run.who, {"currency": run.currency})
             elif known != run.currency:
                 raise UsageError(
                     f"workspace `{run.workspace}` is kept in {known} in the ledger, omixa.toml says {run.currency}",
@@ -135,16 +135,22 @@ class Ledger:
                 "program": run.program,
                 "started_at": moment(at),
             }
-            return int(connection.execute(insert(RUNS).values(**values).returning(RUNS.c.id)).scalar_one())
+            number = int(connection.execute(insert(RUNS).values(**values).returning(RUNS.c.id)).scalar_one())
+            writing.entry(run.workspace, "run", run.who, {"id": number, **values})
+            return number
 
     def end_run(self, run_id: int, outcome: str, *, at: datetime) -> None:
         """Record how a run ended. Its open attempts, if any, keep their state."""
-        with self.database.write_transaction() as connection:
-            connection.execute(
+        with self._write(at) as writing:
+            values = {"ended_at": moment(at), "outcome": outcome}
+            run = writing.connection.execute(
                 update(RUNS)
                 .where(RUNS.c.id == run_id, RUNS.c.ended_at.is_(None))
-                .values(ended_at=moment(at), outcome=outcome)
-            )
+                .values(values)
+                .returning(RUNS.c.workspace, RUNS.c.who)
+            ).first()
+            if run is not None:
+                writing.entry(run.workspace, "run-ended", run.who, {"id": run_id, **values})
 
     # ---- the states of money
 
@@ -167,7 +173,8 @@ class Ledger:
         """
         assert amount_micros is None or amount_micros > 0
         up = self._uptime()
-        with self.database.write_transaction() as connection:
+        with self._write(at) as writing:
+            connection = writing.connection
             state = clocks.state(connection)
             if state.frozen_reason is not None:
                 return Frozen(state.frozen_reason)
@@ -195,37 +202,37 @@ class Ledger:
             # Windows move forward by the moments of reservations only: a bill that is booked while the clock is wrong
             # opens none.
             latest = balances.latest_reservation(connection)
-            doubt = clocks.doubt(connection, state, at=at, latest=latest, zone=run.zone, periods=periods, up=up)
+            doubt = clocks.doubt(writing, state, at=at, latest=latest, zone=run.zone, periods=periods, up=up)
             if doubt is not None:
                 return ClockDoubted(doubt)
             within = at if latest is None else max(at, latest)
             day = windows.local_day(within, run.zone)
-            held = self._windows.all(connection, run, caps, day, levers.granted(connection, run.workspace, within))
+            held = self._windows.all(writing, run, caps, day, levers.granted(connection, run.workspace, within))
             if held:
                 taking = connection.begin_nested()
                 if not balances.take(connection, held, amount):
                     taking.rollback()
                     return balances.refusal(connection, held, amount, day)
 
-            attempt_id = _add_attempt(connection, run_id, run, asked, amount, day, within)
+            attempt_id, facts = _add_attempt(writing, run_id, run, asked, amount, day, within)
             if held:
                 connection.execute(_ADD_WINDOWS, [{"attempt_id": attempt_id, "window_id": id_} for id_, _ in held])
-            now = self._moment(connection, at)
-            _entry(connection, now, run.workspace, attempt_id, "reserve", run.who, opened=amount)
+            facts["windows"] = sorted(id_ for id_, _ in held)
+            writing.entry(run.workspace, "reserve", run.who, facts, attempt_id=attempt_id, opened=amount)
             return Reserved(attempt_id, amount)
 
     def sent(self, attempt_id: int, *, who: str, at: datetime) -> None:
         """Record, durably, that the request's body is about to leave. Raises LedgerError when it must not."""
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            changed = connection.execute(_SENT, {"attempt": attempt_id, "at": moment(now)}).rowcount
+        with self._write(at) as writing:
+            connection = writing.connection
+            changed = connection.execute(_SENT, {"attempt": attempt_id, "at": moment(writing.now)}).rowcount
             if changed != 1:
                 raise LedgerError(
                     f"attempt {attempt_id} is no longer reserved, so it must not be sent",
                     f"`omixa audit show {attempt_id}` tells what happened to it",
                 )
             workspace = connection.execute(_ATTEMPT, {"attempt": attempt_id}).one().workspace
-            _entry(connection, now, workspace, attempt_id, "sent", who)
+            writing.entry(workspace, "sent", who, {}, attempt_id=attempt_id)
 
     def settle(
         self,
@@ -245,8 +252,8 @@ class Ledger:
 
         Returns True on a breach: billed above the reservation. Then the workspace stops until a person resumes it.
         """
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
+        with self._write(at) as writing:
+            connection = writing.connection
             attempt = _open_attempt(connection, attempt_id, "sent", "unknown")
             breach = bool(billed_micros > attempt.reserved_micros)
             values: dict[str, Any] = {
@@ -255,17 +262,17 @@ class Ledger:
                 "billed_micros": billed_micros,
                 "billed_text": billed_text,
                 "breach": int(breach),
-                "ended_at": moment(now),
+                "ended_at": moment(writing.now),
             }
             values |= _told(code, message, evidence) | _shown(result)
             _close(connection, attempt, values, billed_micros)
-            _entry(
-                connection,
-                now,
+            delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
+            entry_id = writing.entry(
                 attempt.workspace,
-                attempt_id,
                 "settle",
                 who,
+                attempt_facts(writing.identity, values) | delivery,
+                attempt_id=attempt_id,
                 opened=-attempt.reserved_micros,
                 settled=billed_micros,
                 note=note,
@@ -273,10 +280,10 @@ class Ledger:
             connection.execute(
                 _PRICE, {"workspace": attempt.workspace, "model": attempt.model, "billed": billed_micros}
             )
-            if result is not None and result.delivered:
-                _deliver(connection, attempt.output_path, attempt.item_key, result.digest, now)
+            if delivery:
+                _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
             if breach:
-                self._stop_for_breach(connection, attempt, billed_micros, who, now)
+                _stop_for_breach(writing, attempt, billed_micros, who)
             return breach
 
     def release(
@@ -291,18 +298,17 @@ class Ledger:
         note: str | None = None,
     ) -> None:
         """Give the reservation back: it is certain, or declared policy, that nothing was billed."""
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            attempt = _open_attempt(connection, attempt_id, *LIVE_STATES)
-            values = {"state": "released", "live_key": None, "ended_at": moment(now)}
-            _close(connection, attempt, values | _told(code, message, evidence), 0)
-            _entry(
-                connection,
-                now,
+        with self._write(at) as writing:
+            attempt = _open_attempt(writing.connection, attempt_id, *LIVE_STATES)
+            values = {"state": "released", "live_key": None, "ended_at": moment(writing.now)}
+            values |= _told(code, message, evidence)
+            _close(writing.connection, attempt, values, 0)
+            writing.entry(
                 attempt.workspace,
-                attempt_id,
                 "release",
                 who,
+                attempt_facts(writing.identity, values),
+                attempt_id=attempt_id,
                 opened=-attempt.reserved_micros,
                 note=note,
             )
@@ -319,14 +325,15 @@ class Ledger:
         at: datetime,
     ) -> None:
         """Keep the reservation: it may have been billed. Time never frees it, only `resolve` does."""
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            attempt = _open_attempt(connection, attempt_id, "sent")
-            values = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
-            connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt_id).values(**values))
-            _entry(connection, now, attempt.workspace, attempt_id, "unknown", who, note=message)
-            if result is not None and result.delivered:
-                _deliver(connection, attempt.output_path, attempt.item_key, result.digest, now)
+        with self._write(at) as writing:
+            attempt = _open_attempt(writing.connection, attempt_id, "sent")
+            values: dict[str, Any] = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
+            writing.connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt_id).values(**values))
+            delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
+            facts = attempt_facts(writing.identity, values) | delivery
+            entry_id = writing.entry(attempt.workspace, "unknown", who, facts, attempt_id=attempt_id)
+            if delivery:
+                _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
 
     def resolve(self, attempt_id: int, *, billed_micros: int | None, note: str, who: str, at: datetime) -> bool:
         """Settle (or, with `billed_micros` None, release) an unknown attempt on a person's evidence.
@@ -360,135 +367,36 @@ class Ledger:
             note=f"billed {exact(billed_micros)}: {note}",
         )
 
-    def deliver(self, output_path: str, item_key: str, result_digest: str, *, at: datetime) -> None:
+    def deliver(self, run: RunFacts, output_path: str, item_key: str, result_digest: str, *, at: datetime) -> None:
         """Record that a paid result now stands at an output path."""
-        with self.database.write_transaction() as connection:
-            _deliver(connection, output_path, item_key, result_digest, at)
+        with self._write(at) as writing:
+            delivery = _delivered(writing, output_path, item_key, result_digest)
+            entry_id = writing.entry(run.workspace, "deliver", run.who, delivery)
+            _deliver(writing, output_path, item_key, delivery, entry_id)
 
-    # ---- levers: what operators set beside the declared caps
 
-    def stop(self, workspace: str | None, *, until: datetime | None = None, reason: str, who: str, at: datetime) -> int:
-        """Reserve nothing more in a workspace, or (None) anywhere, in any process; what is in flight finishes.
+# ---- inside a transaction
 
-        `until`: it ends by itself then; None: when a person resumes. Returns its number.
-        """
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            number = levers.add(connection, "stop", workspace, reason=reason, who=who, at=now, until=until)
-            _entry(connection, now, workspace or EVERYWHERE, None, "stop", who, note=reason)
-            return number
 
-    def resume(self, workspace: str | None, *, note: str, who: str, at: datetime) -> list[Lever]:
-        """End every stop and breach of a workspace, or (None) what stops everything. Returns what was ended."""
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            ended = [
-                lever
-                for lever in levers.all_levers(connection)
-                if lever.kind != "grant" and lever.workspace == workspace and lever.is_active(moment(at))
-            ]
-            for lever in ended:
-                levers.end(connection, lever.id, note=note, who=who, at=now)
-            if ended:
-                _entry(connection, now, workspace or EVERYWHERE, None, "resume", who, note=note)
-            return ended
-
-    def grant(
-        self,
-        workspace: str,
-        *,
-        period: Period,
-        label: str,
-        amount_micros: int,
-        until: datetime | None,
-        reason: str,
-        who: str,
-        at: datetime,
-    ) -> int:
-        """Let one window of a workspace take more than its declared cap, for a while. Returns its number.
-
-        `until` None: as long as the window lasts.
-        """
-        assert amount_micros > 0
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            number = levers.add(
-                connection,
-                "grant",
-                workspace,
-                reason=reason,
-                who=who,
-                at=now,
-                until=until,
-                period=period,
-                label=label,
-                amount_micros=amount_micros,
-            )
-            _entry(connection, now, workspace, None, "grant", who, note=reason)
-            return number
-
-    def end_grant(self, number: int, *, note: str, who: str, at: datetime) -> Lever:
-        """End a grant before its time. Raises UsageError when there is none of that number in force."""
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            found = [lever for lever in levers.all_levers(connection) if lever.id == number and lever.kind == "grant"]
-            if not found or not found[0].is_active(moment(at)):
-                raise UsageError(
-                    f"there is no grant {number} in force", "`omixa audit levers` lists all that were ever given"
-                )
-            levers.end(connection, number, note=note, who=who, at=now)
-            _entry(connection, now, found[0].workspace or EVERYWHERE, None, "grant-ended", who, note=note)
-            return found[0]
-
-    # ---- the ledger as a whole
-
-    def doubt_clock(self, reason: str, *, who: str, at: datetime) -> None:
-        """Reserve nothing more until a person has confirmed the clock. The first reason stays."""
-        with self.database.write_transaction() as connection:
-            if clocks.state(connection).clock_doubt is None:
-                connection.execute(update(LEDGER_STATE).values(clock_doubt=reason))
-                now = self._moment(connection, at)
-                _entry(connection, now, EVERYWHERE, None, "clock-doubted", who, note=reason)
-
-    def confirm_clock(self, *, note: str, who: str, at: datetime) -> None:
-        """Believe the clock as it is now; from here on it is measured against the machine's own."""
-        up = self._uptime()
-        with self.database.write_transaction() as connection:
-            now = self._moment(connection, at)
-            connection.execute(update(LEDGER_STATE).values(clock_doubt=None))
-            if up is not None:
-                clocks.read(connection, at, up)
-            _entry(connection, now, EVERYWHERE, None, "clock-confirmed", who, note=note)
-
-    # ---- inside a transaction
-
-    def _stop_for_breach(self, connection: Connection, attempt: Any, billed: int, who: str, now: datetime) -> None:
-        currency = connection.execute(
-            select(WORKSPACES.c.currency).where(WORKSPACES.c.name == attempt.workspace)
-        ).scalar_one()
-        reason = (
-            f"attempt {attempt.id} was billed {show(billed, currency)}, above its reservation of "
-            f"{show(attempt.reserved_micros, currency)}"
-        )
-        levers.add(connection, "breach", attempt.workspace, reason=reason, who=who, at=now)
-        _entry(connection, now, attempt.workspace, attempt.id, "breach", who, note=reason)
-
-    @staticmethod
-    def _moment(connection: Connection, at: datetime) -> datetime:
-        """`at`, or the ledger's latest moment when the clock has gone back: moments of entries only move forward."""
-        latest = connection.execute(_LATEST).scalar_one_or_none()
-        if latest is None or moment(at) >= latest:
-            return at
-        return datetime.fromisoformat(latest).astimezone(UTC)
+def _stop_for_breach(writing: Writing, attempt: Any, billed: int, who: str) -> None:
+    currency = writing.connection.execute(
+        select(WORKSPACES.c.currency).where(WORKSPACES.c.name == attempt.workspace)
+    ).scalar_one()
+    reason = (
+        f"attempt {attempt.id} was billed {show(billed, currency)}, above its reservation of "
+        f"{show(attempt.reserved_micros, currency)}"
+    )
+    levers.add(writing, "breach", attempt.workspace, reason=reason, who=who, attempt_id=attempt.id)
 
 
 def _add_attempt(
-    connection: Connection, run_id: int, run: RunFacts, asked: Asked, amount: int, day: date, now: datetime
-) -> int:
+    writing: Writing, run_id: int, run: RunFacts, asked: Asked, amount: int, day: date, at: datetime
+) -> tuple[int, dict[str, Any]]:
+    """The row of an attempt; its number and the facts of its entry. `at`: the moment of its windows."""
     texts = [{"digest": asked.prompt_digest, "text": asked.prompt}]
     if asked.negative is not None and asked.negative_digest is not None:
         texts.append({"digest": asked.negative_digest, "text": asked.negative})
-    connection.execute(_ADD_TEXT, texts)
+    writing.connection.execute(_ADD_TEXT, texts)
     values = {
         "run_id": run_id,
         "workspace": run.workspace,
@@ -509,36 +417,10 @@ def _add_attempt(
         "reserved_micros": amount,
         "breach": 0,
         "day": day.isoformat(),
-        "reserved_at": moment(now),
+        "reserved_at": moment(at),
     }
-    return int(connection.execute(_ADD_ATTEMPT, values).scalar_one())
-
-
-def _entry(
-    connection: Connection,
-    now: datetime,
-    workspace: str,
-    attempt_id: int | None,
-    kind: str,
-    who: str,
-    *,
-    opened: int = 0,
-    settled: int = 0,
-    note: str | None = None,
-) -> None:
-    connection.execute(
-        _ADD_ENTRY,
-        {
-            "at": moment(now),
-            "workspace": workspace,
-            "attempt_id": attempt_id,
-            "kind": kind,
-            "open_micros": opened,
-            "settled_micros": settled,
-            "who": who,
-            "note": note,
-        },
-    )
+    number = int(writing.connection.execute(_ADD_ATTEMPT, values).scalar_one())
+    return number, attempt_facts(writing.identity, values)
 
 
 def _open_attempt(connection: Connection, attempt_id: int, *states: str) -> Any:
@@ -585,5 +467,27 @@ def _shown(result: Result | None) -> dict[str, Any]:
     }
 
 
-def _deliver(connection: Connection, output_path: str, item_key: str, digest: str, at: datetime) -> None:
-    connection.execute(_DELIVER, {"path": output_path, "key": item_key, "digest": digest, "at": moment(at)})
+def _delivery(writing: Writing, output_path: str, item_key: str, result: Result | None) -> dict[str, Any]:
+    """What an entry says of a picture that was written out with it; empty when none was."""
+    if result is None or not result.delivered:
+        return {}
+    return _delivered(writing, output_path, item_key, result.digest)
+
+
+def _delivered(writing: Writing, output_path: str, item_key: str, digest: str) -> dict[str, Any]:
+    """The facts of a delivery; `replaces` is the entry of what was delivered there before, 0 for the first."""
+    before = writing.connection.execute(_DELIVERED, {"path": output_path}).scalar_one_or_none()
+    return {
+        "delivery": {
+            "output_path": output_path,
+            "item_key": writing.digest(item_key),
+            "result_digest": digest,
+            "replaces": before or 0,
+        }
+    }
+
+
+def _deliver(writing: Writing, output_path: str, item_key: str, delivery: Mapping[str, Any], entry_id: int) -> None:
+    digest = delivery["delivery"]["result_digest"]
+    values = {"path": output_path, "key": item_key, "digest": digest, "at": moment(writing.now), "entry": entry_id}
+    writing.connection.execute(_DELIVER, values)

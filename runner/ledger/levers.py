@@ -3,14 +3,15 @@
 They are read inside the reserve transaction, so they hold in every process from the moment they are committed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
+from runner.ledger.chain import Writing
 from runner.ledger.database import moment
-from runner.ledger.tables import LEVERS
+from runner.ledger.tables import EVERYWHERE, LEVERS
 from runner.ledger.values import Lever, Stopped
 
 _STOPS = (
@@ -52,14 +53,14 @@ def granted(connection: Connection, workspace: str, at: datetime) -> Mapping[tup
 
 
 def add(
-    connection: Connection,
-    kind: str,
+    writing: Writing,
+    kind: Literal["stop", "breach", "grant"],
     workspace: str | None,
     *,
     reason: str,
     who: str,
-    at: datetime,
     until: datetime | None = None,
+    attempt_id: int | None = None,
     **grant: Any,
 ) -> int:
     """Record a stop, a breach or a grant; returns its number."""
@@ -68,17 +69,24 @@ def add(
         "workspace": workspace,
         "reason": reason,
         "who": who,
-        "at": moment(at),
+        "at": moment(writing.now),
         "until": None if until is None else moment(until),
+        **dict.fromkeys(("period", "label", "amount_micros")),
         **grant,
     }
-    return int(connection.execute(insert(LEVERS).values(values).returning(LEVERS.c.id)).scalar_one())
+    number = int(writing.connection.execute(insert(LEVERS).values(values).returning(LEVERS.c.id)).scalar_one())
+    facts = {"lever": {"id": number, **values}}
+    writing.entry(workspace or EVERYWHERE, kind, who, facts, attempt_id=attempt_id, note=reason)
+    return number
 
 
-def end(connection: Connection, number: int, *, note: str, who: str, at: datetime) -> None:
-    """Record that a stop, a breach or a grant is over."""
-    values = {"ended_at": moment(at), "ended_by": who, "ended_note": note}
-    connection.execute(update(LEVERS).where(LEVERS.c.id == number, LEVERS.c.ended_at.is_(None)).values(values))
+def end(writing: Writing, kind: str, ended: Sequence[Lever], *, note: str, who: str) -> None:
+    """Record that stops, breaches or a grant of one workspace are over. `kind`: of the entry."""
+    values = {"ended_at": moment(writing.now), "ended_by": who, "ended_note": note}
+    numbers = [lever.id for lever in ended]
+    writing.connection.execute(update(LEVERS).where(LEVERS.c.id.in_(numbers)).values(values))
+    facts = {"levers": numbers, **values}
+    writing.entry(ended[0].workspace or EVERYWHERE, kind, who, facts, note=note)
 
 
 def all_levers(connection: Connection) -> list[Lever]:

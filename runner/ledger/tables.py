@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0002"
+HEAD = "0003"
 
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -53,6 +54,8 @@ LEDGER_STATE = Table(
     # One row: what is true of the ledger as a whole.
     Column("id", WHOLE, primary_key=True),
     Column("uid", Text, nullable=False),  # which ledger this is, also in a copy of it
+    # Prompts stand in the chain as digests under this key, so that nobody can guess one from its digest.
+    Column("digest_key", Text, nullable=False, server_default=""),
     # A reading of the machine's own clock, which nobody can set, beside the calendar's. None: not taken yet.
     Column("boot", Text),
     Column("boot_ns", WHOLE),
@@ -190,6 +193,7 @@ BUDGET_WINDOWS = Table(
     Column("zone", Text, nullable=False),  # whose calendar it was when the row was made
     Column("ends_at", Text),  # None: never
     Column("cap_micros", WHOLE, nullable=False),  # as last declared; each reservation brings its own
+    Column("entry_id", WHOLE, nullable=False, server_default="0"),  # which entry says so
     Column("open_micros", WHOLE, nullable=False),
     Column("settled_micros", WHOLE, nullable=False),
     CheckConstraint("scope IN ('workspace', 'recipe', 'run')", name="scope"),
@@ -215,14 +219,25 @@ ENTRIES = Table(
     Column("at", Text, nullable=False),
     Column("workspace", Text, nullable=False),  # EVERYWHERE: about no single workspace
     Column("attempt_id", WHOLE, ForeignKey("attempts.id")),  # None: about the workspace
-    # reserve | sent | settle | release | unknown, and about the workspace or everything: breach | stop | resume |
-    # grant | grant-ended | clock-doubted | clock-confirmed
-    Column("kind", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # docs/audit-trail.md lists them
     Column("open_micros", WHOLE, nullable=False),  # change of what is open
     Column("settled_micros", WHOLE, nullable=False),  # change of what is settled
     Column("who", Text, nullable=False),
     Column("note", Text),
+    Column("seq", WHOLE, nullable=False),  # from 0 in each chain; the chain is the workspace's
+    Column("payload", LargeBinary, nullable=False),  # the bytes as hashed: all of the above and the facts
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("workspace", "seq"),
     Index("ix_entries_attempt", "attempt_id"),
+)
+
+CHAINS = Table(
+    "chains",
+    METADATA,
+    # The end of each chain, and the right edge of the tree over its entries.
+    Column("workspace", Text, primary_key=True),
+    Column("head", LargeBinary, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
 )
 
 PRICES = Table(
@@ -242,4 +257,5 @@ DELIVERIES = Table(
     Column("item_key", Text, nullable=False),
     Column("result_digest", Text, nullable=False),
     Column("at", Text, nullable=False),
+    Column("entry_id", WHOLE, nullable=False, server_default="0"),  # which entry says so
 )

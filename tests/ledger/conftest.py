@@ -11,6 +11,7 @@ from sqlalchemy import text
 from runner.ledger.database import open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Asked, Cap, Reservation, Reserved, RunFacts
+from runner.plan import digest
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -47,7 +48,7 @@ def asked(key: str, **changes: object) -> Asked:
         source_bytes=100,
         prompt_name="restore",
         prompt="restore it",
-        prompt_digest="p" * 64,
+        prompt_digest=digest("restore it"),
         negative=None,
         negative_digest=None,
         preset_name="photo",

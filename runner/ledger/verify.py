@@ -1,0 +1,455 @@
+"""Whether the ledger is what its chain says: every link, every row of every table, and every checkpoint.
+
+Streams: memory does not grow with the number of entries. Reads one consistent view and changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from runner.ledger import chain
+from runner.ledger.balance_check import wrong_balances
+from runner.ledger.balances import joined_digest
+from runner.ledger.chain import Identity
+from runner.ledger.database import Database
+from runner.ledger.facts import PURGED, attempt_facts, is_purged
+from runner.ledger.tables import (
+    ATTEMPT_WINDOWS,
+    ATTEMPTS,
+    BUDGET_WINDOWS,
+    CHAINS,
+    DELIVERIES,
+    ENTRIES,
+    LEDGER_STATE,
+    LEVERS,
+    RUNS,
+    TEXTS,
+    WORKSPACES,
+)
+from runner.trail.merkle import Frontier
+from runner.trail.payload import FIRST, Entry, decode, leaf_hash
+
+# How many faults are told; whoever changed more has been found out.
+FAULTS_MAX = 20
+_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A checkpoint kept elsewhere: the chain had this root when it had `size` entries. `where`: for messages."""
+
+    chain: str
+    size: int
+    root: bytes
+    where: str
+
+
+@dataclass(slots=True)
+class ChainEnd:
+    """One chain as found: its entries counted, hashed and added up; amounts in micro-units."""
+
+    frontier: Frontier = field(default_factory=Frontier)
+    head: bytes = FIRST
+    open_micros: int = 0
+    settled_micros: int = 0
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was found. `faults` in words, the first bad row first; empty when the ledger is sound.
+
+    `checkpoints`: how many were compared.
+    """
+
+    entries: int = 0
+    chains: dict[str, ChainEnd] = field(default_factory=dict)
+    checkpoints: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether enough faults were found."""
+        return len(self.faults) >= FAULTS_MAX
+
+    def fault(self, text: str) -> None:
+        """Tell one more fault."""
+        if not self.full and text not in self.faults:
+            self.faults.append(text)
+
+
+def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = True) -> Verified:
+    """Check everything against the chain, and the chain against checkpoints kept elsewhere. Raises LedgerError.
+
+    Without `balances`, whether the balances add up is left out.
+    """
+    found = Verified()
+    with database.read() as connection:
+        try:
+            _verify(connection, found, seen, balances=balances)
+        except (ValueError, TypeError, LookupError, SQLAlchemyError) as error:
+            if isinstance(error, DBAPIError):
+                raise
+            # Somebody put in something that no program writes.
+            found.fault(f"what is there cannot be read as a ledger: {error}")
+    return found
+
+
+def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, balances: bool) -> None:
+    who_am_i = chain.identity(connection)
+    tables = _Tables(connection, found)
+    _chains(connection, who_am_i, tables, found, seen)
+    if found.full:
+        return
+    _attempts(connection, who_am_i, tables, found)
+    tables.counted()
+    _texts(connection, found)
+    for price in connection.execute(_WRONG_PRICES):
+        found.fault(f"prices of {price.model} in workspace {price.workspace} are not those of its attempts")
+    for wrong in wrong_balances(connection) if balances else ():
+        found.fault(wrong)
+
+
+# ---- the chain
+
+
+def _chains(
+    connection: Connection, who_am_i: Identity, tables: "_Tables", found: Verified, seen: Sequence[Seen]
+) -> None:
+    due: dict[tuple[str, int], list[Seen]] = {}
+    for one in seen:
+        due.setdefault((one.chain, one.size), []).append(one)
+    latest = ""
+    for row in _stream(connection, select(ENTRIES).order_by(ENTRIES.c.id)):
+        found.entries += 1
+        end = found.chains.setdefault(row.workspace, ChainEnd())
+        entry = _link(row, who_am_i, end, found)
+        if row.at < latest:
+            found.fault(f"entry {row.id}: its moment {row.at} is before that of the entry above it")
+        latest = max(latest, row.at)
+        leaf = leaf_hash(row.payload)
+        end.frontier.append(leaf)
+        end.head = leaf
+        end.open_micros += row.open_micros
+        end.settled_micros += row.settled_micros
+        for one in due.pop((row.workspace, end.frontier.size), ()):
+            found.checkpoints += 1
+            if end.frontier.root() != one.root:
+                found.fault(
+                    f"entry {row.id}: up to here chain {row.workspace} is not what the checkpoint at {one.where} saw; "
+                    "an entry was changed, and all hashes after it made anew"
+                )
+        if entry is not None:
+            tables.heard(row.id, entry)
+        if found.full:
+            return
+    _ends(connection, found)
+    for left in sorted((one for some in due.values() for one in some), key=lambda one: one.size):
+        size = found.chains[left.chain].frontier.size if left.chain in found.chains else 0
+        found.checkpoints += 1
+        if left.size or size:
+            found.fault(
+                f"chain {left.chain} has {size} entries, and the checkpoint at {left.where} saw {left.size}: the "
+                "ledger was cut off or put back to an older copy"
+            )
+
+
+def _link(row: Row[Any], who_am_i: Identity, end: ChainEnd, found: Verified) -> Entry | None:
+    """One entry: its payload, its columns, its place in the chain. None when the payload cannot be read."""
+    seq, where = end.frontier.size, f"entry {row.id}"
+    try:
+        entry = decode(row.payload)
+    except ValueError as error:
+        found.fault(f"{where}: its payload cannot be read: {error}")
+        return None
+    if leaf_hash(row.payload) != row.hash:
+        found.fault(f"{where}: its payload does not have the hash that stands beside it")
+    if entry.before != end.head or entry.seq != seq:
+        found.fault(
+            f"{where}: it is number {entry.seq} of chain {entry.chain} and does not follow on number {seq - 1}; "
+            "an entry was taken out, put in or moved"
+        )
+    if entry.ledger != who_am_i.uid:
+        found.fault(f"{where}: it is of another ledger")
+    columns = {
+        "at": entry.at,
+        "workspace": entry.chain,
+        "attempt_id": entry.attempt_id,
+        "kind": entry.kind,
+        "open_micros": entry.open_micros,
+        "settled_micros": entry.settled_micros,
+        "who": entry.who,
+        "note": entry.note,
+        "seq": entry.seq,
+    }
+    for name, value in columns.items():
+        if getattr(row, name) != value:
+            found.fault(f"{where}: its column `{name}` is not what was hashed")
+    return entry
+
+
+def _ends(connection: Connection, found: Verified) -> None:
+    """The end of each chain as the ledger keeps it, against what was counted: a tail that is cut off shows here."""
+    kept = {row.workspace: row for row in connection.execute(select(CHAINS))}
+    for name in sorted({*kept, *found.chains}):
+        end, row = found.chains.get(name), kept.get(name)
+        if end is None or row is None or (row.head, row.frontier) != (end.head, end.frontier.to_bytes()):
+            size = end.frontier.size if end else 0
+            found.fault(f"chain {name} has {size} entries, and the row that keeps its end says otherwise")
+
+
+# ---- the tables that entries speak of
+
+
+class _Tables:
+    """Compares rows with the entries that speak of them, as they go by, and in the end that there are no others."""
+
+    def __init__(self, connection: Connection, found: Verified) -> None:
+        self.connection = connection
+        self.found = found
+        self.counts = dict.fromkeys(("workspaces", "runs", "ended runs", "levers", "ended levers", "windows"), 0)
+        self.state: dict[str, Any] = dict.fromkeys(("boot", "boot_ns", "boot_at", "clock_doubt", "frozen_reason"))
+        self.joined = 0  # rows that joined a window when it was made
+        self.named = 0  # rows that a reservation made
+        self.caps: dict[int, tuple[int, int]] = {}  # window → its cap, and the entry that says so
+        self.delivered = 0  # the entries of the newest delivery at each path, folded into one number
+        self.purged_to = 0
+
+    def heard(self, number: int, entry: Entry) -> None:
+        """What entry `number` says of rows elsewhere."""
+        facts = entry.facts
+        match entry.kind:
+            case "workspace":
+                self._row(number, "workspaces", WORKSPACES, "name", entry.chain, facts)
+            case "run":
+                self._row(number, "runs", RUNS, "id", facts.get("id"), facts)
+            case "run-ended":
+                self._row(number, "ended runs", RUNS, "id", facts.get("id"), facts)
+            case "stop" | "breach" | "grant" if "lever" in facts:
+                lever = {name: value for name, value in facts["lever"].items() if not name.startswith("ended_")}
+                self._row(number, "levers", LEVERS, "id", lever.get("id"), lever)
+                if facts["lever"].get("ended_at") is not None:
+                    self._row(number, "ended levers", LEVERS, "id", lever.get("id"), facts["lever"])
+            case "resume" | "grant-ended":
+                for lever_id in facts.get("levers", ()):
+                    ended = {name: value for name, value in facts.items() if name != "levers"}
+                    self._row(number, "ended levers", LEVERS, "id", lever_id, ended)
+            case "window":
+                self._window(number, facts)
+            case "cap":
+                self.caps[facts["id"]] = (facts["cap_micros"], number)
+            case "purged":
+                self.purged_to = max(self.purged_to, facts["up_to"])
+        self.state |= {name: value for name, value in facts.items() if name in self.state}
+        delivery = facts.get("delivery")
+        if delivery is not None:
+            self.delivered ^= _fold(number) ^ _fold(delivery["replaces"])
+
+    def _row(self, number: int, what: str, table: Any, key: str, value: Any, facts: Mapping[str, Any]) -> None:
+        self.counts[what] += 1
+        row = self.connection.execute(select(table).where(table.c[key] == value)).mappings().first()
+        if row is None:
+            self.found.fault(f"{table.name}: the row {value} that entry {number} speaks of is missing")
+            return
+        for name, said in facts.items():
+            if row[name] != said:
+                self.found.fault(f"{table.name}: row {value}: `{name}` is not what entry {number} says")
+
+    def _window(self, number: int, facts: Mapping[str, Any]) -> None:
+        names = {name: value for name, value in facts.items() if name not in ("joined", "joined_to", "cap_micros")}
+        self._row(number, "windows", BUDGET_WINDOWS, "id", facts["id"], names)
+        self.caps[facts["id"]] = (facts["cap_micros"], number)
+        if joined_digest(self.connection, facts["id"], facts["joined_to"]) != facts["joined"]:
+            self.found.fault(f"attempt_windows: other attempts stand in window {facts['id']} than entry {number} says")
+        inside = (ATTEMPT_WINDOWS.c.window_id == facts["id"]) & (ATTEMPT_WINDOWS.c.attempt_id <= facts["joined_to"])
+        count = select(func.count()).select_from(ATTEMPT_WINDOWS).where(inside)
+        self.joined += self.connection.execute(count).scalar_one()
+
+    def counted(self) -> None:
+        """No table has a row that no entry speaks of, and what changes over time ends as the last entry says."""
+        for what, (table, condition) in _COUNTS.items():
+            query = select(func.count()).select_from(table)
+            has = self.connection.execute(query if condition is None else query.where(condition)).scalar_one()
+            if has != self.counts[what]:
+                self.found.fault(f"{table.name}: {has} {what} are there, and entries speak of {self.counts[what]}")
+        columns = BUDGET_WINDOWS.c
+        for row in self.connection.execute(select(columns.id, columns.cap_micros, columns.entry_id)):
+            if self.caps.get(row.id) != (row.cap_micros, row.entry_id):
+                self.found.fault(f"budget_windows: row {row.id}: its cap is not what the newest entry about it says")
+        state = self.connection.execute(select(LEDGER_STATE)).mappings().one()
+        if state["id"] != 1:
+            self.found.fault("ledger_state: its one row has another number")
+        for name, said in self.state.items():
+            if state[name] != said:
+                self.found.fault(f"ledger_state: `{name}` is not what the newest entry about it says")
+        self._deliveries()
+        rows = self.connection.execute(select(func.count()).select_from(ATTEMPT_WINDOWS)).scalar_one()
+        if rows != self.joined + self.named:
+            self.found.fault(f"attempt_windows: {rows} rows are there, and entries speak of {self.joined + self.named}")
+
+    def _deliveries(self) -> None:
+        who_am_i = chain.identity(self.connection)
+        query = select(DELIVERIES, ENTRIES.c.payload).outerjoin(ENTRIES, ENTRIES.c.id == DELIVERIES.c.entry_id)
+        left = self.delivered
+        for row in _stream(self.connection, query):
+            left ^= _fold(row.entry_id)
+            entry = _read(row.payload)
+            said = None if entry is None else entry.facts.get("delivery")
+            if entry is None or said is None:
+                self.found.fault(f"deliveries: no entry speaks of `{row.output_path}`")
+                continue
+            has = (row.output_path, who_am_i.digest(row.item_key), row.result_digest, row.at)
+            if has != (said["output_path"], said["item_key"], said["result_digest"], entry.at):
+                self.found.fault(f"deliveries: `{row.output_path}` is not what entry {row.entry_id} says")
+        if left:
+            self.found.fault("deliveries: a row is missing, or is an older one than the entries say")
+
+
+_COUNTS: dict[str, tuple[Any, Any]] = {
+    "workspaces": (WORKSPACES, None),
+    "runs": (RUNS, None),
+    "ended runs": (RUNS, RUNS.c.ended_at.is_not(None)),
+    "levers": (LEVERS, None),
+    "ended levers": (LEVERS, LEVERS.c.ended_at.is_not(None)),
+    "windows": (BUDGET_WINDOWS, None),
+}
+
+
+def _fold(number: int) -> int:
+    """An entry's number as a large one: together they tell which entries are left when each is put in and taken out."""
+    return int.from_bytes(sha256(b"%d" % number).digest(), "big") if number else 0
+
+
+def _read(payload: bytes | None) -> Entry | None:
+    try:
+        return None if payload is None else decode(payload)
+    except ValueError:
+        return None
+
+
+# ---- attempts: made anew from their entries, row for row
+
+
+def _attempts(connection: Connection, who_am_i: Identity, tables: _Tables, found: Verified) -> None:
+    told = _told(connection)
+    booked = _booked(connection)
+    entries = next(told, None)
+    windows = next(booked, None)
+    for row in _stream(connection, select(ATTEMPTS).order_by(ATTEMPTS.c.id)):
+        while entries is not None and entries[0] < row.id:
+            found.fault(f"attempts: the row {entries[0]} that entries speak of is missing")
+            entries = next(told, None)
+        while windows is not None and windows[0] < row.id:
+            windows = next(booked, None)
+        has = windows[1] if windows is not None and windows[0] == row.id else set()
+        if entries is None or entries[0] != row.id:
+            found.fault(f"attempts: no entry speaks of row {row.id}")
+            continue
+        expected = entries[1]
+        named = expected.pop("windows", [])
+        tables.named += len(named)
+        if not has.issuperset(named):
+            found.fault(f"attempt_windows: attempt {row.id} is not in every window that it was reserved in")
+        _compare(dict(row._mapping), expected, who_am_i, row.id <= tables.purged_to, found)
+        entries = next(told, None)
+        if found.full:
+            return
+    if entries is not None:
+        found.fault(f"attempts: the row {entries[0]} that entries speak of is missing")
+
+
+def _compare(
+    row: Mapping[str, Any], expected: Mapping[str, Any], who_am_i: Identity, may_be_purged: bool, found: Verified
+) -> None:
+    for name, value in attempt_facts(who_am_i, row).items():
+        if value == expected.get(name) or (may_be_purged and is_purged(name, row[name])):
+            continue
+        found.fault(f"attempts: row {row['id']}: `{name}` is not what its entries say")
+
+
+def _told(connection: Connection) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every attempt as its entries make it, in the order of their numbers."""
+    query = (
+        select(ENTRIES.c.attempt_id, ENTRIES.c.payload)
+        .where(ENTRIES.c.attempt_id.is_not(None))
+        .order_by(ENTRIES.c.attempt_id, ENTRIES.c.id)
+    )
+    number: int | None = None
+    made: dict[str, Any] = {}
+    for row in _stream(connection, query):
+        if row.attempt_id != number:
+            if number is not None:
+                yield number, made
+            number, made = row.attempt_id, {}
+        entry = _read(row.payload)
+        if entry is not None:
+            _fold_in(made, entry)
+    if number is not None:
+        yield number, made
+
+
+def _fold_in(made: dict[str, Any], entry: Entry) -> None:
+    """Go on from one entry of an attempt to the next."""
+    facts = {name: value for name, value in entry.facts.items() if name != "delivery"}
+    match entry.kind:
+        case "adopt":
+            made.clear()
+            made.update(facts)
+        case "reserve":
+            made.update(facts, id=entry.attempt_id)
+        case "sent":
+            made.update(state="sent", sent_at=entry.at)
+        case "settle" | "release" | "unknown":
+            made.update(facts)
+
+
+def _booked(connection: Connection) -> Iterator[tuple[int, set[int]]]:
+    """The windows of every attempt, in the order of the attempts' numbers."""
+    number: int | None = None
+    held: set[int] = set()
+    query = select(ATTEMPT_WINDOWS).order_by(ATTEMPT_WINDOWS.c.attempt_id, ATTEMPT_WINDOWS.c.window_id)
+    for row in _stream(connection, query):
+        if row.attempt_id != number:
+            if number is not None:
+                yield number, held
+            number, held = row.attempt_id, set()
+        held.add(row.window_id)
+    if number is not None:
+        yield number, held
+
+
+# ---- prompts
+
+
+def _texts(connection: Connection, found: Verified) -> None:
+    for row in _stream(connection, select(TEXTS)):
+        if sha256(row.text.encode("utf-8", "surrogatepass")).hexdigest() != row.digest:
+            found.fault(f"texts: the text of {row.digest[:12]}… was changed")
+    for number in connection.execute(_LOST_TEXTS, {"purged": PURGED, "most": FAULTS_MAX}).scalars():
+        found.fault(f"texts: a prompt of attempt {number} is missing")
+    for digest in connection.execute(_STRAY_TEXTS, {"most": FAULTS_MAX}).scalars():
+        found.fault(f"texts: no attempt has the text {digest[:12]}…")
+
+
+_LOST_TEXTS = text(
+    "SELECT a.id FROM attempts a WHERE (a.prompt_digest <> :purged AND NOT EXISTS "
+    "(SELECT 1 FROM texts t WHERE t.digest = a.prompt_digest)) OR (a.negative_digest <> :purged AND NOT EXISTS "
+    "(SELECT 1 FROM texts t WHERE t.digest = a.negative_digest)) LIMIT :most"
+)
+_STRAY_TEXTS = text(
+    "SELECT digest FROM texts WHERE digest NOT IN (SELECT prompt_digest FROM attempts UNION "
+    "SELECT negative_digest FROM attempts WHERE negative_digest IS NOT NULL) LIMIT :most"
+)
+_WRONG_PRICES = text(
+    "SELECT coalesce(p.workspace, m.workspace) AS workspace, coalesce(p.model, m.model) AS model FROM prices p "
+    "FULL OUTER JOIN (SELECT workspace, model, count(*) AS settled, max(billed_micros) AS highest FROM attempts "
+    "WHERE state = 'settled' GROUP BY workspace, model) m ON m.workspace = p.workspace AND m.model = p.model "
+    "WHERE p.settled_count IS NOT m.settled OR p.highest_micros IS NOT m.highest"
+)
+
+
+def _stream(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
+    yield from connection.execute(query.execution_options(yield_per=_ROWS))

@@ -1,0 +1,363 @@
+"""Nobody changes the ledger unseen: every value, every row, every tail, and a whole chain made anew."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from runner.errors import LedgerError
+from runner.ledger import export, verify
+from runner.ledger.database import Database, open_database
+from runner.ledger.ends import chain_ends
+from runner.ledger.ledger import Ledger
+from runner.ledger.values import Cap, Result
+from runner.ledger.verify import Seen
+from runner.plan import digest
+from runner.providers.provider import Evidence
+from runner.trail.merkle import Frontier
+from runner.trail.payload import decode, encode, leaf_hash
+from tests.ledger.conftest import MONTH, RUN, Desk, asked
+
+BY = {"who": "ana@desk"}
+EVIDENCE = Evidence(status=200, headers={"date": "now"}, request_id="r-1", body_head='{"created": 1}')
+PICTURE = Result("e" * 64, 1000, 64, 64, None, True)
+
+
+def fill(ledger: Ledger) -> Desk:
+    """Something of everything that a ledger can hold."""
+    desk = Desk(ledger, seen=False)
+    caps = [MONTH, Cap("recipe", RUN.recipe, "day", 900_000), Cap("run", RUN.uid, "run", 900_000)]
+    for key in ("a", "b"):
+        attempt_id = desk.send(key, caps=caps)
+        ledger.settle(
+            attempt_id,
+            billed_micros=39_000,
+            billed_text="0.039000",
+            code="billed",
+            message="fine",
+            evidence=EVIDENCE,
+            result=PICTURE,
+            at=desk.at,
+            **BY,
+        )
+    ledger.deliver(RUN, "out/copy.png", "a", "e" * 64, at=desk.at)
+    ledger.deliver(RUN, "out/copy.png", "b", "e" * 64, at=desk.at)
+    desk.pass_time(hours=1)
+    desk.lose(desk.send("lost", caps=caps))
+    desk.release(desk.send("declined", caps=caps))
+    late = Cap("workspace", "", "week", 5_000_000)
+    desk.send("under way", caps=[*caps, late])
+    desk.reserve("set aside", caps=caps)
+    ledger.reserve(
+        desk.run_id,
+        RUN,
+        asked("negative", negative="no text", negative_digest=digest("no text")),
+        amount_micros=39_000,
+        caps=[Cap("workspace", "", "month", 2_000_000), caps[-1]],
+        at=desk.at,
+    )
+    ledger.settle(
+        desk.send("dear", caps=caps[-1:]),
+        billed_micros=40_500_000,
+        billed_text="40.5",
+        code="billed",
+        message=None,
+        evidence=None,
+        result=None,
+        at=desk.at,
+        **BY,
+    )
+    ledger.resume("studio", note="seen", at=desk.at, **BY)
+    number = ledger.grant(
+        "studio", period="month", label="2026-11", amount_micros=5, until=None, reason="rush", at=desk.at, **BY
+    )
+    ledger.end_grant(number, note="over", at=desk.at, **BY)
+    ledger.stop(None, reason="night", at=desk.at, **BY)
+    ledger.doubt_clock("odd", at=desk.at, **BY)
+    ledger.end_run(desk.run_id, "done", at=desk.at)
+    return desk
+
+
+@pytest.fixture
+def full(open_ledger: Callable[[], Ledger], ledger_path: Path) -> Path:
+    """A sound ledger with something of everything; closed."""
+    ledger = open_ledger()
+    fill(ledger)
+    assert faults(ledger.database) == []
+    ledger.database.close()
+    return ledger_path
+
+
+def faults(database: Database, seen: tuple[Seen, ...] = ()) -> list[str]:
+    return verify.verify(database, seen).faults
+
+
+def found_in(path: Path, seen: tuple[Seen, ...] = ()) -> list[str]:
+    with Database(path) as opened:
+        return faults(opened, seen)
+
+
+TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+
+
+def meddle(path: Path, copy: Path, *statements: tuple[str, tuple[object, ...]]) -> Path:
+    """A copy in which somebody who can do anything with the file has changed something, and tidied up behind."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode=MEMORY")
+        raw.execute("PRAGMA synchronous=OFF")
+        raw.execute("PRAGMA foreign_keys=OFF")
+        raw.execute("PRAGMA ignore_check_constraints=ON")
+        triggers = raw.execute(TRIGGERS).fetchall()
+        for name, _ in triggers:
+            raw.execute(f"DROP TRIGGER {name}")
+        for statement, values in statements:
+            raw.execute(statement, values)
+        for _, sql in triggers:
+            raw.execute(sql)
+    return copy
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, list[str], dict[str, object]]]:
+    """Every row of every table: table, its primary key, values."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.row_factory = sqlite3.Row
+        tables = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'alembic%'")
+        for (table,) in tables.fetchall():
+            info = raw.execute(f"PRAGMA table_info({table})").fetchall()
+            key = [column["name"] for column in info if column["pk"]]
+            for row in raw.execute(f"SELECT * FROM {table}"):
+                yield table, key, dict(row)
+
+
+def other(value: object) -> list[object]:
+    """Values that somebody could put in the place of this one."""
+    match value:
+        case None:
+            return ["x", 1]
+        case int():
+            return [value + 1, -value - 1]
+        case bytes():
+            return [bytes([value[0] ^ 1]) + value[1:], value[:-1] + bytes([value[-1] ^ 128]), value[:-1]]
+        case str():
+            return [value + "x", value[:-1] + chr(ord(value[-1]) ^ 1) if value else "y", ""] if value else ["y"]
+    raise AssertionError(type(value))
+
+
+def changed_values(path: Path) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """Every value of every row, changed in every way that is thought of: in words, as a statement, and its values."""
+    for table, key, row in rows_of(path):
+        where = " AND ".join(f"{name} = ?" for name in key)
+        for column, value in row.items():
+            for changed in [*other(value), *([None] if value is not None else [])]:
+                values = (changed, *(row[name] for name in key))
+                words = f"{table}.{column} of {values[1:]}: {value!r} → {changed!r}"
+                yield words, f"UPDATE {table} SET {column} = ? WHERE {where}", values
+
+
+# How much of it `make test` tries; `python -m tests.long.tampering` tries everything.
+ONE_IN = 17
+
+
+def test_every_value_that_is_changed_is_found(full: Path, tmp_path: Path) -> None:
+    refused = 0
+    for words, statement, values in list(changed_values(full))[::ONE_IN]:
+        try:
+            copy = meddle(full, tmp_path / "copy" / "ledger.db", (statement, values))
+        except sqlite3.IntegrityError:  # the file itself refuses: not null, unique
+            refused += 1
+            continue
+        assert found_in(copy), words
+    assert refused < len(list(changed_values(full))[::ONE_IN])
+
+
+@pytest.mark.parametrize("one_in", [3])
+def test_every_row_that_is_taken_out_is_found(full: Path, tmp_path: Path, one_in: int) -> None:
+    for table, key, row in list(rows_of(full))[::one_in]:
+        where = " AND ".join(f"{name} = ?" for name in key)
+        statement = (f"DELETE FROM {table} WHERE {where}", tuple(row[name] for name in key))
+        copy = meddle(full, tmp_path / "copy" / "ledger.db", statement)
+        if table == "ledger_state":
+            continue  # without it the ledger does not open
+        assert found_in(copy), f"{table}: {[row[name] for name in key]}"
+
+
+@pytest.mark.parametrize("one_in", [3])
+def test_every_row_that_is_put_in_beside_its_like_is_found(full: Path, tmp_path: Path, one_in: int) -> None:
+    for table, key, row in list(rows_of(full))[::one_in]:
+        like = dict(row)
+        for name in key:
+            like[name] = like[name] + 1000 if isinstance(like[name], int) else f"{like[name]}-2"
+        for name in ("uid", "live_key"):
+            if like.get(name) is not None and table in ("runs", "attempts"):
+                like[name] = f"{like[name]}-2"
+        if table in ("entries", "budget_windows"):
+            like |= {"seq": 1000} if table == "entries" else {"label": "2031-01"}
+        columns, marks = ", ".join(like), ", ".join("?" * len(like))
+        statement = (f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(like.values()))
+        copy = meddle(full, tmp_path / "copy" / "ledger.db", statement)
+        assert found_in(copy), f"{table}: {list(like.values())[:3]}"
+
+
+@pytest.mark.parametrize("step", [2003])
+def test_every_byte_of_the_file_that_says_something_is_guarded(full: Path, tmp_path: Path, step: int) -> None:
+    """Where a flipped byte is not found, the file still says exactly the same."""
+    whole = full.read_bytes()
+    copy = tmp_path / "copy" / "ledger.db"
+    copy.parent.mkdir(parents=True)
+
+    def said(path: Path) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
+            found: list[tuple[object, ...]] = []
+            for table, _, _ in {one[0]: one for one in rows_of(path)}.values():
+                found += raw.execute(f"SELECT * FROM {table}").fetchall()
+            return found
+
+    before = said(full)
+    for at in range(100, len(whole), step):
+        if whole[at] == 0 and whole[at - 8 : at + 8] == bytes(16):
+            continue  # unused room
+        copy.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            quiet = not found_in(copy)
+        except LedgerError:
+            continue  # it does not open, or cannot be read: found as well
+        if quiet:
+            assert said(copy) == before, f"byte {at}"
+
+
+def test_the_first_bad_row_is_named_first(full: Path, tmp_path: Path) -> None:
+    copy = meddle(
+        full,
+        tmp_path / "copy" / "ledger.db",
+        ("UPDATE entries SET note = 'x' WHERE id = 9", ()),
+        ("UPDATE entries SET note = 'x' WHERE id = 4", ()),
+        ("UPDATE attempts SET output_path = 'x' WHERE id = 2", ()),
+    )
+    found = found_in(copy)
+    assert found[0] == "entry 4: its column `note` is not what was hashed"
+    assert found[-1] == "attempts: row 2: `output_path` is not what its entries say"
+
+
+def ends(path: Path) -> tuple[Seen, ...]:
+    with open_database(path, create=False) as opened:
+        return tuple(Seen(name, end.size, end.root(), "elsewhere") for name, end in chain_ends(opened).items())
+
+
+def test_a_tail_that_is_cut_off_tidily_is_found_only_by_a_checkpoint_elsewhere(full: Path, tmp_path: Path) -> None:
+    seen = ends(full)
+    assert found_in(full, seen) == []
+    # Somebody takes the last entry of a chain, and everything that it says, out of every table.
+    with closing(sqlite3.connect(full)) as raw:
+        last = raw.execute("SELECT max(id) FROM entries").fetchone()[0]
+        chain, kind = raw.execute("SELECT workspace, kind FROM entries WHERE id = ?", (last,)).fetchone()
+        assert kind == "run-ended"
+        left = [row[0] for row in raw.execute("SELECT payload FROM entries WHERE workspace = ? ORDER BY id", (chain,))]
+    frontier = Frontier()
+    for payload in left[:-1]:
+        frontier.append(leaf_hash(payload))
+    cut = meddle(
+        full,
+        tmp_path / "copy" / "ledger.db",
+        ("DELETE FROM entries WHERE id = ?", (last,)),
+        ("UPDATE runs SET ended_at = NULL, outcome = NULL", ()),
+        (
+            "UPDATE chains SET head = ?, frontier = ? WHERE workspace = ?",
+            (leaf_hash(left[-2]), frontier.to_bytes(), chain),
+        ),
+    )
+    assert found_in(cut) == [], "nobody can see this without a checkpoint"
+    assert "was cut off or put back to an older copy" in found_in(cut, seen)[0]
+
+
+def test_a_chain_made_anew_with_all_its_hashes_is_found_only_by_a_checkpoint_elsewhere(
+    full: Path, tmp_path: Path
+) -> None:
+    seen = ends(full)
+    with closing(sqlite3.connect(full)) as raw:
+        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
+        at = next(n for n, (_, payload) in enumerate(rows) if decode(payload).note == "rush")
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    frontier, before = Frontier(), bytes(32)
+    for n, (number, payload) in enumerate(rows):
+        entry = decode(payload)
+        forged = entry.__class__(
+            **{name: getattr(entry, name) for name in entry.__dataclass_fields__}
+            | {"before": before, "note": "rent" if n == at else entry.note}
+        )
+        made = encode(forged)
+        before = leaf_hash(made)
+        frontier.append(before)
+        statements.append(
+            ("UPDATE entries SET payload = ?, hash = ?, note = ? WHERE id = ?", (made, before, forged.note, number))
+        )
+    statements.append(
+        ("UPDATE chains SET head = ?, frontier = ? WHERE workspace = 'studio'", (before, frontier.to_bytes()))
+    )
+    forged_file = meddle(full, tmp_path / "copy" / "ledger.db", *statements)
+    assert found_in(forged_file) == [], "nobody can see this without a checkpoint"
+    assert "is not what the checkpoint at elsewhere saw" in found_in(forged_file, seen)[0]
+
+
+def test_prompts_can_be_purged_without_breaking_the_chain(open_ledger: Callable[[], Ledger]) -> None:
+    ledger = open_ledger()
+    desk = Desk(ledger, seen=False)
+    first = desk.send("a")
+    ledger.settle(
+        first,
+        billed_micros=39_000,
+        billed_text="0.039000",
+        code="billed",
+        message="it said: restore it",
+        evidence=EVIDENCE,
+        result=PICTURE,
+        at=desk.at,
+        **BY,
+    )
+    desk.pass_time(days=2)
+    desk.lose(desk.send("b"))
+    assert ledger.purge(before="2026-11-24", note="request of the client", at=desk.at, **BY) == (1, 0)
+    assert faults(ledger.database) == []
+    ledger.resolve(2, billed_micros=None, note="not billed", at=desk.at, **BY)
+    assert ledger.purge(before="2026-11-25", note="request of the client", at=desk.at, **BY) == (1, 1)
+    assert faults(ledger.database) == []
+    with ledger.database.read() as connection:
+        kept = connection.execute(text("SELECT prompt_digest, message, body_head, headers FROM attempts")).all()
+        assert {tuple(row) for row in kept} == {("purged", None, None, None)}
+    ledger.database.compact()
+    assert ledger.database.path is not None
+    for file in ledger.database.path.parent.glob("ledger.db*"):
+        assert b"restore it" not in file.read_bytes(), file
+    with ledger.database.write_transaction() as connection:
+        connection.execute(text("UPDATE attempts SET prompt_digest = 'purged', message = 'x' WHERE id = 1"))
+    assert faults(ledger.database) == ["attempts: row 1: `message` is not what its entries say"]
+
+
+def test_a_prompt_cannot_be_taken_out_unsaid(full: Path, tmp_path: Path) -> None:
+    copy = meddle(
+        full,
+        tmp_path / "copy" / "ledger.db",
+        ("UPDATE attempts SET prompt_digest = 'purged' WHERE id = 1", ()),
+    )
+    assert found_in(copy) == ["attempts: row 1: `prompt_digest` is not what its entries say"]
+
+
+def test_an_export_says_what_the_ledger_says(full: Path) -> None:
+    heads: dict[str, dict[str, object]] = {}
+    with open_database(full, create=False) as opened, opened.read() as connection:
+        lines = list(export.entries(connection, heads))
+        attempts = {row["id"]: (row["state"], row["billed_micros"]) for row in export.attempts(connection)}
+        assert [line["id"] for line in lines] == list(range(1, len(lines) + 1))
+        stored = connection.execute(text("SELECT id, state, billed_micros FROM attempts")).all()
+        assert attempts == {row.id: (row.state, row.billed_micros) for row in stored}
+        assert json.dumps(lines)
+    assert {name: head["size"] for name, head in heads.items()} == {
+        name: sum(line["chain"] == name for line in lines) for name in heads
+    }
+    assert heads["studio"]["settled_micros"] == 39_000 + 39_000 + 40_500_000
