@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,27 @@ def test_the_first_bad_row_is_named_first(full: Path, tmp_path: Path) -> None:
     found = found_in(copy)
     assert found[0] == "entry 4: its column `note` is not what was hashed"
     assert found[-1] == "attempts: row 2: `output_path` is not what its entries say"
+
+
+def test_an_entry_that_was_forged_with_a_hash_of_its_own_does_not_fit_the_next(full: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(full)) as raw:
+        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
+    at = next(n for n, (_, payload) in enumerate(rows) if decode(payload).note == "rush")
+    entry = decode(rows[at][1])
+    forged = encode(replace(entry, note="rent"))
+    frontier = Frontier()
+    for n, (_, payload) in enumerate(rows):
+        frontier.append(leaf_hash(forged if n == at else payload))
+    number = rows[at][0]
+    copy = meddle(
+        full,
+        tmp_path / "copy" / "ledger.db",
+        ("UPDATE entries SET payload = ?, hash = ?, note = 'rent' WHERE id = ?", (forged, leaf_hash(forged), number)),
+        ("UPDATE levers SET reason = 'rent' WHERE reason = 'rush'", ()),
+        ("UPDATE chains SET frontier = ? WHERE workspace = 'studio'", (frontier.to_bytes(),)),
+    )
+    (found,) = [fault for fault in found_in(copy) if not fault.startswith("levers")]
+    assert found.startswith(f"entry {rows[at + 1][0]}: it is number {at + 1} of chain studio and does not follow on")
 
 
 def ends(path: Path) -> tuple[Seen, ...]:

@@ -33,6 +33,7 @@ class Mutant:
 BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger.py", "runner/execution.py"
 BOOKING, RECOVERY = "runner/booking.py", "runner/recovery.py"
 STATES, RACES = "tests/ledger/test_states.py", "tests/ledger/test_races.py"
+LEVERS, VERIFY = "tests/ledger/test_levers.py", "runner/ledger/verify.py"
 RUN, CRASH = "tests/run/test_run.py", "tests/run/test_crash.py"
 
 MUTANTS = (
@@ -302,6 +303,118 @@ MUTANTS = (
         'return micros + 1 if fraction[6:].strip("0") else micros',
         "return micros",
         "tests/test_money.py",
+    ),
+    Mutant(
+        "stop-is-not-asked",
+        "a stop holds in every process from the moment it is committed",
+        LEDGER,
+        "            if stopped is not None:\n                return stopped\n",
+        "",
+        f"{LEVERS} -k 'stop_refuses or stops_them_all'",
+    ),
+    Mutant(
+        "stop-never-ends",
+        "a stop with an end ends by itself",
+        "runner/ledger/levers.py",
+        'or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),\n    )\n    # What',
+        "or_(LEVERS.c.until.is_(None), LEVERS.c.until.is_not(None)),\n    )\n    # What",
+        f"{LEVERS} -k ends_by_itself",
+    ),
+    Mutant(
+        "grant-never-ends",
+        "the end of a grant is kept",
+        "runner/ledger/levers.py",
+        'bindparam("workspace"),\n    or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),\n)',
+        'bindparam("workspace"),\n)',
+        f"{LEVERS} -k over_at_its_end",
+    ),
+    Mutant(
+        "grant-for-every-window",
+        "a grant is for one window",
+        BALANCES,
+        "granted.get((cap.period, windows.window(cap.period, day, zone).label), 0)",
+        "sum(more for (period, _), more in granted.items() if period == cap.period)",
+        f"{LEVERS} -k not_for_the_next",
+    ),
+    Mutant(
+        "many-find-out-the-price",
+        "a price never seen is found out by one request alone",
+        LEDGER,
+        "return FirstOfPrice(first)",
+        "pass",
+        f"{LEVERS} -k goes_alone",
+    ),
+    Mutant(
+        "believe-every-clock",
+        "a clock that ran ahead opens no window",
+        LEDGER,
+        "            if doubt is not None:\n                return ClockDoubted(doubt)\n",
+        "",
+        "tests/ledger/test_clocks.py -k 'new_month_is_refused or stays_until'",
+    ),
+    Mutant(
+        "bills-open-windows",
+        "windows move forward by reservations only",
+        BALANCES,
+        "_RESERVED_LAST = select(ATTEMPTS.c.reserved_at).order_by(ATTEMPTS.c.id.desc()).limit(1)",
+        '_RESERVED_LAST = text("SELECT max(at) FROM entries")',
+        "tests/ledger/test_clocks.py -k opens_no_window",
+    ),
+    Mutant(
+        "endpoints-date-unread",
+        "an endpoint that contradicts the clock stops the runs",
+        EXECUTION,
+        "if is_off(said, min(max(said, began), now)):",
+        "if False:",
+        "tests/run/test_levers.py -k contradicts_the_clock",
+    ),
+    Mutant(
+        "canary-goes-on",
+        "a canary that costs more than planned stops the rest",
+        "runner/commands/run.py",
+        "    if dearest > planned:\n",
+        "    if False:\n",
+        "tests/run/test_levers.py -k costs_more_than_planned",
+    ),
+    Mutant(
+        "frozen-goes-on",
+        "a ledger that does not add up reserves nothing",
+        RECOVERY,
+        "    if frozen is not None:\n        raise",
+        "    if False:\n        raise",
+        "tests/run/test_trail.py -k frozen_and_repaired",
+    ),
+    Mutant(
+        "links-unchecked",
+        "every link of the chain is checked",
+        VERIFY,
+        "if entry.before != end.head or entry.seq != seq:",
+        "if entry.seq != seq:",
+        f"{STATES.replace('states', 'verify')} -k fit_the_next",
+    ),
+    Mutant(
+        "columns-unchecked",
+        "every row is what its entries say",
+        VERIFY,
+        "if value == expected.get(name) or",
+        "if True or value == expected.get(name) or",
+        f"{STATES.replace('states', 'verify')} -k 'every_value or unsaid'",
+    ),
+    Mutant(
+        "checkpoints-unread",
+        "a chain that is cut off shows against a checkpoint",
+        VERIFY,
+        "        if left.size or size:\n",
+        "        if False:\n",
+        f"{STATES.replace('states', 'verify')} -k cut_off_tidily",
+    ),
+    Mutant(
+        "prompts-in-the-chain",
+        "prompts can be purged without breaking the chain",
+        "runner/ledger/facts.py",
+        "name: identity.digest(value) if name in _UNDER_KEY and value is not None else value",
+        "name: value",
+        f"{STATES.replace('states', 'verify')} -k 'purged or every_value'",
     ),
 )
 
