@@ -51,7 +51,7 @@ def checkpoints_path(settings: Settings) -> Path:
 
 def signing_key(settings: Settings, uid: str) -> SigningKey:
     """The ledger's own key, beside it; made at its first use. Raises LedgerError, DiskError."""
-    return SigningKey.load_or_create(ledger_path(settings).parent / KEY_FILE, f"omixa-{uid[:12]}")
+    return SigningKey.load_or_create(ledger_path(settings).parent / KEY_FILE, f"omixa/{uid}")
 
 
 def own_key(settings: Settings, uid: str) -> VerifierKey | None:

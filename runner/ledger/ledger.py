@@ -213,6 +213,7 @@ class Ledger(Office):
                 if not balances.take(connection, held, amount):
                     taking.rollback()
                     return balances.refusal(connection, held, amount, day)
+                taking.commit()
 
             attempt_id, facts = _add_attempt(writing, run_id, run, asked, amount, day, within)
             if held:

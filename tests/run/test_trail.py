@@ -25,7 +25,7 @@ def meddle(studio: Studio, statement: str) -> None:
 def test_a_run_ends_with_a_signed_checkpoint_and_the_ledger_verifies(studio: Studio) -> None:
     studio.pictures(3)
     assert studio.run().code == 0
-    assert checkpoints(studio).read_text().count("— omixa-") >= 1
+    assert checkpoints(studio).read_text().count("— omixa/") >= 1
     found = studio.omixa("audit", "verify")
     assert found.code == 0, found
     assert found.out.startswith("sound: "), found
