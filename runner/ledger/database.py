@@ -4,12 +4,12 @@ SQLite with WAL and `synchronous=FULL`: an acknowledged commit survives a power 
 (the gate) is held around BEGIN … COMMIT, because SQLite's own busy loop starves a process when many write.
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from runner.errors import LedgerError
 from runner.ledger import tables
+from runner.ledger.gate import Gate
 
 # Before 3.51.3 a crash while the WAL is reset can lose a commit: https://sqlite.org/wal.html#walresetbug
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -54,11 +55,14 @@ def moment(at: datetime) -> str:
 class Database:
     """One ledger file. Safe to share between threads; any number of processes may open the same file."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open an existing, up-to-date file; None opens an empty ledger in memory, to plan without a file."""
+    def __init__(self, path: Path | None, *, wait_s: float = BUSY_TIMEOUT_S) -> None:
+        """Open an existing, up-to-date file; None opens an empty ledger in memory, to plan without a file.
+
+        `wait_s`: the longest that a write transaction waits for the process that holds the gate.
+        """
         self.path = path
         self._writer = threading.Lock()
-        self._gate: int | None = None
+        self._gate = None if path is None else Gate(gate_path(path), ledger=path, wait_s=wait_s)
         if path is None:
             self._engine = _engine("sqlite://", poolclass=StaticPool)
             with self._engine.begin() as connection:
@@ -72,7 +76,8 @@ class Database:
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
         """Everything inside is committed durably at the end, or not at all. Raises LedgerError."""
-        with self._writer, explained(self.path), self._held_gate(), self._engine.connect() as connection:
+        asked_at = time.monotonic()
+        with self._writer, explained(self.path), self._held_gate(asked_at), self._engine.connect() as connection:
             connection.execution_options(begin="IMMEDIATE")
             with connection.begin():
                 yield connection
@@ -102,21 +107,10 @@ class Database:
         """Let go of the file; the last process to do so folds the WAL back into it."""
         self._engine.dispose()
         if self._gate is not None:
-            os.close(self._gate)
-            self._gate = None
+            self._gate.close()
 
-    @contextmanager
-    def _held_gate(self) -> Iterator[None]:
-        if self.path is None:
-            yield
-            return
-        if self._gate is None:
-            self._gate = os.open(gate_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+    def _held_gate(self, asked_at: float | None = None) -> AbstractContextManager[None]:
+        return nullcontext() if self._gate is None else self._gate.held(asked_at)
 
 
 def _uri(path: Path) -> str:
