@@ -120,7 +120,7 @@ def book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFact
                 who=run.who,
                 at=means.now(),
             )
-            _keep_raw(spool, means)
+            keep_raw(spool, means)
             told = f"{message}; it may have been billed and is not sent again: omixa resolve {attempt_id}"
             return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros)
         case Billed():
@@ -142,7 +142,9 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
             who=run.who,
             at=means.now(),
         )
-        _keep_raw(spool, means)
+        if result is None or written.kept:
+            keep_raw(spool, means)
+        # Otherwise the spool has the only copy of the picture: the next run keeps it first (`_clear_spool`).
         told = f"{message}: omixa resolve {attempt_id}"
         return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, unwritten=unwritten)
     if result is None:
@@ -167,11 +169,11 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
             f"look at it with `omixa audit show {attempt_id}`, then: omixa resume --workspace {run.workspace} --note …",
         )
     if result is None:
-        kept = _keep_raw(spool, means)
+        kept = keep_raw(spool, means)
         trouble = f"{trouble}; the raw answer {f'is kept at `{kept}`' if kept else 'could not be kept'}"
     elif written.kept:
         drop(spool)
-    # Otherwise the spool has the only copy: the next run keeps it as a result (`_keep_left_behind`).
+    # Otherwise the spool has the only copy: the next run keeps it as a result (`_clear_spool`).
     return Done(
         item,
         "bought" if result else "unusable",
@@ -273,7 +275,7 @@ def drop(spool: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _keep_raw(spool: Path, means: Means) -> Path | None:
+def keep_raw(spool: Path, means: Means) -> Path | None:
     """Move a raw answer to where a person can look at it; where it is then, None when there is none."""
     kept: Path | None = None
     if spool.exists():

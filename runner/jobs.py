@@ -189,6 +189,9 @@ def begin(
     work = means.work / uid
     owner = owners.hold(means.home / "owners", uid)
     outcome: list[str] = []
+    # A run that only restored has no attempt that would say where it died.
+    for place in {item.draft.output.parent for item in made.items}:
+        images.sweep(place)
     try:
         run_id = means.ledger.begin_run(run, at=means.now())
         for folder in (means.spool, work):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from runner import images
-from runner.booking import Done, Means, book, drop
+from runner.booking import Done, Means, book, drop, keep_raw
 from runner.errors import FrozenError, OmixaError
 from runner.ledger import owners, usage
 from runner.ledger.balance_check import check_balances
@@ -35,7 +35,8 @@ def recover(means: Means) -> list[Done]:
             owner.close()  # the run is still to be recovered: its lock file stays
             raise
         owner.let_go()
-    _keep_left_behind(means)
+    _forget_ended(means)
+    _clear_spool(means)
     return found
 
 
@@ -54,14 +55,40 @@ def check(means: Means, *, who: str) -> None:
         )
 
 
-def _keep_left_behind(means: Means) -> None:
-    """Keep as results the pictures whose disk was full when they came. What cannot be kept stays where it is."""
-    for picture in means.spool.glob("*.answer.picture"):
-        spool = picture.with_suffix("")
+def _forget_ended(means: Means) -> None:
+    """Remove what processes left that died just before their run began or just after it ended: lock, work folder."""
+    folder = means.home / "owners"
+    for uid in owners.locked(folder):
+        owner = owners.claim(folder, uid)
+        if owner is None:
+            continue
+        if any(uid == open_uid for _, open_uid in usage.open_runs(means.ledger.database)):
+            owner.close()  # it died meanwhile, and is still to be recovered
+            continue
+        shutil.rmtree(means.work / uid, ignore_errors=True)
+        owner.let_go()
+
+
+def _clear_spool(means: Means) -> None:
+    """Put away the answers of ended runs that are booked: a process died before it could, or its disk was full.
+
+    A picture is kept among the results first. What cannot be kept stays where it is.
+    """
+    for spool in {path.with_name(path.name.partition(".")[0] + ".answer") for path in means.spool.glob("*.answer*")}:
         number = spool.stem.rpartition("-")[2]
-        if number.isdigit() and usage.result_digest(means.ledger.database, int(number), spool.stem) is not None:
-            with suppress(OmixaError, OSError):
+        booked = usage.booked(means.ledger.database, int(number), spool.stem) if number.isdigit() else None
+        if booked is None:
+            continue
+        state, result_digest = booked
+        picture = spool.with_name(spool.name + ".picture")
+        with suppress(OmixaError, OSError):
+            if result_digest is not None and means.results.path(result_digest) is None:
+                if not picture.exists():
+                    continue
                 means.results.keep(picture)
+            if state == "unknown" or (state == "settled" and result_digest is None):
+                keep_raw(spool, means)
+            else:
                 drop(spool)
 
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,11 +58,9 @@ def check_writable(folder: Path) -> None:
     """
     with explained(folder):
         make_folder(folder)
-        probe = folder / f"{_PART_PREFIX}{secrets.token_hex(8)}{_PART_SUFFIX}"
-        try:
-            probe.write_bytes(b"probe")
-        finally:
-            probe.unlink(missing_ok=True)
+        # Without a name, so that nothing of it can stay when this process is killed.
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            probe.write(b"probe")
 
 
 def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
@@ -76,12 +75,9 @@ def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
         raise DiskError(f"`{source}` cannot be read: {error.strerror}") from error
     with file, explained(target):
         make_folder(target.parent)
-        # In the same folder, so that the rename is one step; the leading dot keeps it out of `find`.
-        part = target.parent / f"{_PART_PREFIX}{secrets.token_hex(8)}{_PART_SUFFIX}"
+        part, written = _new_part(target.parent)
         try:
-            with part.open("xb") as written:
-                # Held until it has its name: `sweep` can tell it from what a dead process has left.
-                fcntl.flock(written, fcntl.LOCK_EX)
+            with written:
                 copy(file, written, part)
                 _into_place(part, target, over)
         except Unusable as fault:
@@ -90,6 +86,19 @@ def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
         _sync_folder(target.parent)
+
+
+def _new_part(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file and its place: in the folder of its target, so that the rename is one step; the leading dot
+    keeps it out of `find`. Locked until it has its name: `sweep` can tell it from what a dead process has left.
+    """
+    while True:
+        part = folder / f"{_PART_PREFIX}{secrets.token_hex(8)}{_PART_SUFFIX}"
+        written = part.open("xb")
+        fcntl.flock(written, fcntl.LOCK_EX)
+        if os.fstat(written.fileno()).st_nlink:
+            return part, written
+        written.close()  # somebody swept here between the two steps
 
 
 def _into_place(part: Path, target: Path, over: bool) -> None:

@@ -27,13 +27,17 @@ class Owner:
 
 def hold(folder: Path, uid: str) -> Owner:
     """Become the owner of a new run, before the ledger hears of it. Raises LedgerError."""
-    owner = claim(folder, uid)
+    # Waits: whoever clears away what the dead have left may hold the new lock for a moment.
+    owner = claim(folder, uid, wait=True)
     assert owner is not None, "a run's uid is used once"
     return owner
 
 
-def claim(folder: Path, uid: str) -> Owner | None:
-    """Become the owner of a run whose process is gone; None while somebody alive holds it. Raises LedgerError."""
+def claim(folder: Path, uid: str, *, wait: bool = False) -> Owner | None:
+    """Become the owner of a run whose process is gone; None while somebody alive holds it, unless told to wait.
+
+    Raises LedgerError.
+    """
     path = folder / f"{uid}.lock"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,14 +48,14 @@ def claim(folder: Path, uid: str) -> Owner | None:
             "make the ledger's folder writable for this user; nothing was sent",
         ) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(file)
         return None
     # Another recoverer may have removed this very file between the opening and the lock: then it is worth nothing.
     if not _is_at(path, file):
         os.close(file)
-        return claim(folder, uid)
+        return claim(folder, uid, wait=wait)
     return Owner(path, file)
 
 
@@ -60,6 +64,11 @@ def _is_at(path: Path, file: int) -> bool:
         return path.stat().st_ino == os.fstat(file).st_ino
     except OSError:
         return False
+
+
+def locked(folder: Path) -> list[str]:
+    """The uids of all runs that have a lock file, whether or not somebody holds it."""
+    return sorted(path.stem for path in folder.glob("*.lock"))
 
 
 def is_held(folder: Path, uid: str) -> bool:

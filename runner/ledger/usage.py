@@ -213,23 +213,24 @@ def delivered(database: Database, output_path: str) -> str | None:
         return _delivered(connection, [output_path]).get(output_path)
 
 
-def result_digest(database: Database, attempt_id: int, spooled_as: str) -> str | None:
-    """The digest of the picture of a settled attempt; None when there is none, or it is of another run.
+def booked(database: Database, attempt_id: int, spooled_as: str) -> tuple[str, str | None] | None:
+    """State and result digest of an attempt that is settled, released or unknown, in a run that has ended.
 
-    `spooled_as` is `<run uid>-<attempt id>`.
+    `spooled_as` is `<run uid>-<attempt id>`. None: not booked, its run is still going on, or it is of another run.
     """
     with database.read() as connection:
         query = (
-            select(ATTEMPTS.c.result_digest)
+            select(ATTEMPTS.c.state, ATTEMPTS.c.result_digest)
             .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
             .where(
                 ATTEMPTS.c.id == attempt_id,
-                ATTEMPTS.c.state == "settled",
+                ATTEMPTS.c.state.in_(("settled", "released", "unknown")),
                 RUNS.c.uid == spooled_as.rpartition("-")[0],
+                RUNS.c.ended_at.is_not(None),
             )
         )
-        found: str | None = connection.execute(query).scalar_one_or_none()
-        return found
+        row = connection.execute(query).one_or_none()
+        return None if row is None else (row.state, row.result_digest)
 
 
 def output_paths(database: Database, run_id: int) -> list[str]:

@@ -75,6 +75,25 @@ def test_a_result_that_could_not_be_kept_is_kept_by_the_next_run(studio: Studio)
     assert list((studio.root / ".omixa" / "spool").iterdir()) == []
 
 
+def test_a_picture_without_a_bill_that_could_not_be_kept_is_kept_by_the_next_run(
+    open_studio: Callable[..., Studio],
+) -> None:
+    studio = open_studio(faults=("usage=missing,nth=1",))
+    studio.recipe()
+    studio.pictures(1)
+    with mounted(studio.root / ".omixa" / "results", "size=1m,ro"):
+        assert studio.run().code == 6
+        assert studio.states() == {"unknown": 1}
+    picture = (studio.root / "out" / "000.png").read_bytes()
+    assert studio.omixa("resolve", "1", "--billed", "0.039", "--note", "invoice").code == 0
+    studio.run()
+    (studio.root / "out" / "000.png").unlink()
+    again = studio.run()
+    assert "restored 1 without paying" in again.out, again
+    assert (studio.root / "out" / "000.png").read_bytes() == picture
+    assert studio.endpoint.counts().requests == 1
+
+
 def test_a_kept_result_that_is_damaged_is_not_delivered(studio: Studio) -> None:
     studio.pictures(1)
     studio.run()
