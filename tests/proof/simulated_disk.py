@@ -5,8 +5,8 @@ looks up in its own module. A file appears whole (the real ones are written asid
 written stays when the process dies. Before each effect the scheduler may switch, or kill: see `simulator.World.at`.
 """
 
-import hashlib
 import fnmatch
+import hashlib
 import io
 import os
 from collections import Counter

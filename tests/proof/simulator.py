@@ -79,6 +79,8 @@ class Store:
         with self.engine.connect() as connection:
             connection.execution_options(begin="IMMEDIATE")
             migrate.upgrade(connection)
+            # Drawn at random for each ledger; here the same seed must give the same bytes.
+            connection.exec_driver_sql("UPDATE ledger_state SET uid = 'simulated', digest_key = '00'")
             connection.commit()
         self.raw: Any = self.engine.raw_connection().driver_connection
         self.raw.isolation_level = None

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,12 +21,14 @@ from runner import images, recovery
 from runner.booking import Means
 from runner.errors import LedgerError, UsageError
 from runner.ledger import balance_check, owners, usage
+from runner.ledger.clocks import Uptime
 from runner.ledger.database import moment, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import AlreadyBought, Cap, InFlight, Refusal, Reserved, Stopped
 from tests.ledger.conftest import RUN, asked
 
 BERLIN = ZoneInfo("Europe/Berlin")
+BEGINNING = datetime(2026, 11, 28, 22, tzinfo=UTC)
 CEILING = 40
 CAPS = (Cap("workspace", "", "day", 120), Cap("workspace", "", "month", 200), Cap("recipe", "posters", "total", 260))
 KEYS = "abcde"
@@ -64,12 +66,12 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="ledger-machine-"))
         self.databases = [open_database(self.folder / "ledger.db", create=True) for _ in range(2)]
-        self.ledgers = [Ledger(database) for database in self.databases]
-        self.at = datetime(2026, 11, 28, 22, tzinfo=UTC)
-        self.latest = ""
+        self.ledgers = [Ledger(database, uptime=self.uptime) for database in self.databases]
+        self.at = BEGINNING
+        self.latest = ""  # the moment of the latest reservation
         self.attempts: dict[int, Attempt] = {}
         self.stops: list[tuple[str | None, str | None]] = []
-        self.grants: list[tuple[str, int, str, str]] = []
+        self.grants: list[tuple[str, str, int, str]] = []  # period, label, amount, until
         self.breached = False
         self.highest = 0
         self.runs: list[tuple[int, Any, owners.Owner]] = []
@@ -85,8 +87,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # ---- what the model says
 
+    def uptime(self) -> Uptime:
+        """The machine's own count agrees with the calendar: tests/ledger/test_clocks.py is about when it does not."""
+        return Uptime("boot", int((self.at - BEGINNING) / timedelta(microseconds=1)) * 1000)
+
     def now(self) -> str:
-        """The moment that the ledger uses: it never goes back behind the latest."""
+        """The moment of a reservation: it never goes back behind the latest."""
         return max(self.latest, moment(self.at))
 
     def day(self) -> date:
@@ -102,17 +108,17 @@ class LedgerMachine(RuleBasedStateMachine):
         now = self.now()
         return cap.cap_micros + sum(
             amount
-            for period, amount, since, until in self.grants
-            if cap.scope == "workspace" and period == cap.period and since <= now < until
+            for period, label, amount, until in self.grants
+            if cap.scope == "workspace" and (period, label) == (cap.period, self.label(period)) and now < until
         )
+
+    def label(self, period: str) -> str:
+        """Of the day's or the month's window that holds the moment."""
+        return f"{self.day():%Y-%m-%d}" if period == "day" else f"{self.day():%Y-%m}"
 
     def stopped(self) -> bool:
         """Whether nothing may be reserved."""
-        return self.breached or any(until is None or self.now() < until for _, until in self.stops)
-
-    def wrote(self) -> None:
-        """Something was written at this moment."""
-        self.latest = self.now()
+        return self.breached or any(until is None or moment(self.at) < until for _, until in self.stops)
 
     def of(self, *states: str) -> list[int]:
         """The attempts in these states."""
@@ -176,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert isinstance(found, Reserved), (found, full)
             assert found.amount_micros == amount
             self.attempts[found.attempt_id] = Attempt(key, run_id, day, amount)
-            self.wrote()
+            self.latest = self.now()
 
     @rule(key=st.sampled_from(KEYS), which=st.integers(0, 1), billed=st.sampled_from((1, 39, 40, 41)), on=st.booleans())
     def buy(self, key: str, which: int, billed: int, on: bool) -> None:
@@ -186,7 +192,6 @@ class LedgerMachine(RuleBasedStateMachine):
         for number in set(self.attempts) - before:
             self.ledgers[which].sent(number, who=WHO, at=self.at)
             self.attempts[number].state = "sent"
-            self.wrote()
             self.settle_one(number, which, billed)
         if on and self.breached:
             self.resume(which)
@@ -198,7 +203,6 @@ class LedgerMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self.of("reserved")))
         self.ledgers[which].sent(number, who=WHO, at=self.at)
         self.attempts[number].state = "sent"
-        self.wrote()
 
     @precondition(lambda self: self.of("sent"))
     @rule(data=st.data(), which=st.integers(0, 1), billed=st.sampled_from((0, 1, 7, 39, 40, 40, 40, 41, 300)))
@@ -228,7 +232,6 @@ class LedgerMachine(RuleBasedStateMachine):
         attempt.state, attempt.billed = "settled", billed
         self.highest = max(self.highest, billed)
         self.breached = self.breached or breach
-        self.wrote()
 
     @precondition(lambda self: self.of("reserved", "sent"))
     @rule(data=st.data(), which=st.integers(0, 1))
@@ -237,7 +240,6 @@ class LedgerMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self.of("reserved", "sent")))
         self.ledgers[which].release(number, code="declined", message="no", evidence=None, who=WHO, at=self.at)
         self.attempts[number].state = "released"
-        self.wrote()
 
     @precondition(lambda self: self.of("sent"))
     @rule(data=st.data(), which=st.integers(0, 1))
@@ -248,7 +250,6 @@ class LedgerMachine(RuleBasedStateMachine):
             number, code="timed-out", message="gone", evidence=None, result=None, who=WHO, at=self.at
         )
         self.attempts[number].state = "unknown"
-        self.wrote()
 
     @precondition(lambda self: self.of("unknown"))
     @rule(data=st.data(), which=st.integers(0, 1), billed=st.sampled_from((None, None, 0, 40, 41)))
@@ -258,7 +259,6 @@ class LedgerMachine(RuleBasedStateMachine):
         breach = self.ledgers[which].resolve(number, billed_micros=billed, note="invoice", who=WHO, at=self.at)
         if billed is None:
             self.attempts[number].state = "released"
-            self.wrote()
         else:
             self.billed(number, billed, breach)
 
@@ -284,47 +284,39 @@ class LedgerMachine(RuleBasedStateMachine):
     def resume(self, which: int) -> None:
         """The workspace goes on, after a breach or a stop of it."""
         self.ledgers[which].resume(RUN.workspace, note="looked", who=WHO, at=self.at)
-        if self.breached or any(workspace == RUN.workspace for workspace, _ in self.stops):
-            self.wrote()
         self.breached = False
         self.stops = [stop for stop in self.stops if stop[0] is None]
 
-    @precondition(lambda self: hasattr(Ledger, "stop"))
     @rule(which=st.integers(0, 1), everywhere=st.booleans(), hours=st.sampled_from((None, 1, 30)))
     def stop(self, which: int, everywhere: bool, hours: int | None) -> None:
         """Nothing more is reserved."""
         until = None if hours is None else self.at + timedelta(hours=hours)
         workspace = None if everywhere else RUN.workspace
-        self.ledgers[which].stop(workspace, until=until, reason="enough", who=WHO, at=self.at)  # type: ignore[attr-defined]
+        self.ledgers[which].stop(workspace, until=until, reason="enough", who=WHO, at=self.at)
         self.stops.append((workspace, None if until is None else moment(until)))
-        self.wrote()
 
-    @precondition(lambda self: hasattr(Ledger, "stop") and self.stops)
+    @precondition(lambda self: self.stops)
     @rule(which=st.integers(0, 1))
     def resume_everywhere(self, which: int) -> None:
         """What was stopped everywhere goes on."""
         self.ledgers[which].resume(None, note="go on", who=WHO, at=self.at)  # type: ignore[arg-type]
-        if any(workspace is None for workspace, _ in self.stops):
-            self.wrote()
         self.stops = [stop for stop in self.stops if stop[0] is not None]
 
-    @precondition(lambda self: hasattr(Ledger, "grant"))
     @rule(which=st.integers(0, 1), period=st.sampled_from(("day", "month")), hours=st.sampled_from((1, 30)))
-    def grant(self, which: int, period: str, hours: int) -> None:
+    def grant(self, which: int, period: Literal["day", "month"], hours: int) -> None:
         """More, for a while."""
         until = self.at + timedelta(hours=hours)
-        self.ledgers[which].grant(  # type: ignore[attr-defined]
+        self.ledgers[which].grant(
             RUN.workspace,
             period=period,
+            label=self.label(period),
             amount_micros=50,
-            zone=RUN.zone,
             until=until,
             reason="more",
             who=WHO,
             at=self.at,
         )
-        self.grants.append((period, 50, self.now(), moment(until)))
-        self.wrote()
+        self.grants.append((period, self.label(period), 50, moment(until)))
 
     @rule(hours=st.sampled_from((-50, -1, 1, 3, 25, 60)))
     def the_clock_moves(self, hours: int) -> None:
@@ -343,7 +335,6 @@ class LedgerMachine(RuleBasedStateMachine):
             attempt = self.attempts[number]
             if attempt.run_id == run_id:
                 attempt.state = "released" if attempt.state == "reserved" else "unknown"
-                self.wrote()
         if not self.runs:
             self.begin_run()
 
