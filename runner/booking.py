@@ -107,7 +107,7 @@ def book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFact
         case Declined(evidence, code, message, _, stops_run):
             ledger.release(attempt_id, code=code, message=message, evidence=evidence, who=run.who, at=means.now())
             drop(spool)
-            stop = Stop("provider", message, _PROVIDER_HINTS.get(code)) if stops_run else None
+            stop = _provider_stop(stops_run, code, message)
             kind: Kind = "unsent" if code in NOTHING_SENT else "declined"
             return Done(item, kind, message, attempt_id, stop=stop)
         case Unknown(evidence, code, message):
@@ -122,9 +122,15 @@ def book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFact
             )
             keep_raw(spool, means)
             told = f"{message}; it may have been billed and is not sent again: omixa resolve {attempt_id}"
-            return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros)
+            stop = _provider_stop(outcome.stops_run, code, message)
+            return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, stop=stop)
         case Billed():
             return _book_billed(item, held, outcome, spool, run, means)
+
+
+def _provider_stop(stops_run: bool, code: str, message: str) -> Stop | None:
+    """Why no further request of the run can succeed, or None."""
+    return Stop("provider", message, _PROVIDER_HINTS.get(code)) if stops_run else None
 
 
 def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: RunFacts, means: Means) -> Done:
@@ -146,7 +152,8 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
             keep_raw(spool, means)
         # Otherwise the spool has the only copy of the picture: the next run keeps it first (`_clear_spool`).
         told = f"{message}: omixa resolve {attempt_id}"
-        return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, unwritten=unwritten)
+        stop = _provider_stop(billed.stops_run, billed.code, billed.message)
+        return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, unwritten=unwritten, stop=stop)
     if result is None:
         trouble = f"billed, but no usable picture came: {trouble}"
     breach = means.ledger.settle(
@@ -160,7 +167,7 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
         who=run.who,
         at=means.now(),
     )
-    stop = None
+    stop = _provider_stop(billed.stops_run, billed.code, billed.message)
     if breach:
         stop = Stop(
             "breach",

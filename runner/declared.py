@@ -145,6 +145,33 @@ def tables(data: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
     return {name: table for name, table in found.items() if isinstance(table, dict)}
 
 
+def size_problems(file: TomlFile, limits: Mapping[Loc, int]) -> list[Problem]:
+    """Arrays and tables with more in them than anybody writes by hand; `*` in a place stands for each item of it.
+
+    Asked before anything else is: what is checked or read for each of a hundred takes minutes for each of ten
+    thousand, and their product is what is bought.
+    """
+    found = []
+    for pattern, most in limits.items():
+        for loc, value in _at(file.data, pattern):
+            if isinstance(value, list | dict) and len(value) > most:
+                message = f"{_called(loc)} has {len(value)} items, more than {most}"
+                found.append(Problem("too-many-items", message, file.place(loc)))
+    return found[:PROBLEMS_MAX]
+
+
+def _at(value: object, pattern: Loc, loc: Loc = ()) -> Iterator[tuple[Loc, object]]:
+    """Everything in the data that a pattern leads to, and where it is."""
+    if not pattern:
+        yield loc, value
+    elif pattern[0] != "*":
+        if isinstance(value, dict) and pattern[0] in value:
+            yield from _at(value[pattern[0]], pattern[1:], (*loc, pattern[0]))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _at(item, pattern[1:], (*loc, position))
+
+
 def key_problems(file: TomlFile) -> Iterator[Problem]:
     """Everything in the text that looks like a workspace key, also in comments. The key itself is never shown."""
     for start, length in keys_in(file.text):
@@ -193,7 +220,7 @@ def _position(problem: Problem, path: str) -> tuple[bool, int, int]:
 
 def shape_problems(file: TomlFile, model: type[Declared], error: ValidationError) -> Iterator[Problem]:
     """What pydantic found, each with its place: unknown and missing keys, wrong types, values out of range."""
-    details = error.errors(include_url=False)
+    details = error.errors(include_url=False)[: 10 * PROBLEMS_MAX]
     misspelled = {_meant(model, tuple(detail["loc"])) for detail in details if detail["type"] == "extra_forbidden"}
     for detail in details:
         if detail["type"] != "missing" or tuple(detail["loc"]) not in misspelled:

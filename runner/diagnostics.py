@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from runner.errors import ExitCode, OmixaError
@@ -74,9 +75,18 @@ def masked(text: str) -> str:
     return _KEY_LIKE.sub(lambda match: match[1] + "*" * len(match[2]), text)
 
 
+_NAME_LENGTH_MAX = 200
+
+
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The closest known name, or None when nothing is close. `cutoff`: how alike they must be, up to 1."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    """The closest known name, or None when nothing is close. `cutoff`: how alike they must be, up to 1.
+
+    Only the first thousand names of a line's length are looked at: comparing takes the product of all lengths.
+    """
+    if len(name) > _NAME_LENGTH_MAX:
+        return None
+    short = islice((word for word in known if len(word) <= _NAME_LENGTH_MAX), 1000)
+    close = difflib.get_close_matches(name, list(short), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

@@ -4,10 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from runner import images
-from runner.declared import real, shown_path
+from runner.declared import PROBLEMS_MAX, real, shown_path
 from runner.diagnostics import Place, Problem, Problems
 from runner.recipe import EXTENSIONS, Recipe, Source
 from runner.settings import Settings, ledger_path
@@ -16,12 +17,19 @@ from runner.tomlfile import Loc
 from runner.tomlfile import read as read_toml
 
 COMPONENT_BYTES_MAX = 200  # file systems allow 255; a temporary name beside the file needs some of it
+PATH_BYTES_MAX = 3000  # systems allow 4096
+# Of one recipe: more pictures than anybody pays for in one go, and what a plan in memory can hold.
+WANTED_MAX = 200_000
 # What the runner keeps beside the ledger; pictures in there are no sources.
 STATE_FOLDERS = ("spool", "results", "raw", "work", "owners")
 
-# Control characters, line separators, and the marks that make a name read backwards.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
+# Control characters, line separators, the marks that make a name read backwards, and what nobody sees: not the
+# joiners, which emoji and scripts are written with. Then what some file system reads as more than a name.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    '\U000e0000-\U000e007f<>:"|?*\\\\]'
+)
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\.|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +59,13 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     for position, source in enumerate(recipe.sources):
         pictures = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
         for picture in pictures:
-            if _is_recordable(picture):
-                wanted += _of_picture(recipe, source, picture)
-            else:
+            if not _is_recordable(picture):
                 problems.append(_bad_file_name(recipe, settings, position, picture))
+                continue
+            wanted += _of_picture(recipe, source, picture)
+            if len(wanted) > WANTED_MAX:
+                return [], [_too_many(recipe, settings)]
+    problems = problems[:PROBLEMS_MAX] or list(islice(_too_long(recipe, settings, wanted), 1))
     if not problems:
         problems = [*_collisions(recipe, settings, wanted), *_overwrites(recipe, settings, wanted)]
     return wanted, problems
@@ -138,12 +149,22 @@ def _safe(part: str, extension: str = "") -> str:
     if _DEVICE.match(part):
         part = "_" + part
     room = COMPONENT_BYTES_MAX - len(extension)
-    return part.encode()[:room].decode(errors="ignore") + extension
+    return part.encode()[:room].decode(errors="ignore").rstrip(". ") + extension
 
 
 def _folded(path: Path) -> str:
-    """The same for paths that some file system takes for the same file."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
+    """The same for paths that some file system takes for the same file.
+
+    Upper and lower case, composed and decomposed letters, and characters that are not shown (HFS+ leaves them out).
+    """
+    text = str(path)
+    if text.isascii():
+        return text.casefold()
+    shown = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
+    # Folding can leave what folds and composes again, so until nothing changes: two rounds, for all of Unicode.
+    for _ in range(2):
+        shown = unicodedata.normalize("NFC", shown.casefold())
+    return shown
 
 
 def _collisions(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
@@ -205,6 +226,20 @@ def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) ->
             hint = "a folder under the output folder is a link to the sources: remove the link, or choose another"
             yield Problem("overwrites-source", message, _place(recipe, settings, ("output", "folder")), hint=hint)
             return
+
+
+def _too_many(recipe: Recipe, settings: Settings) -> Problem:
+    message = f"the recipe wants more than {WANTED_MAX} pictures: its sources × their prompts × their presets"
+    hint = "narrow `include`, or write several recipes"
+    return Problem("too-many-items", message, _place(recipe, settings, ("sources",)), hint=hint)
+
+
+def _too_long(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
+    """A result whose path no system takes: said before it is paid for."""
+    for one in wanted:
+        if len(str(one.output).encode()) > PATH_BYTES_MAX:
+            message = f"the path of the result of `{one.rel[:100]}…` has more than {PATH_BYTES_MAX} bytes"
+            yield Problem("output-too-long", message, _place(recipe, settings, ("output", "name")))
 
 
 def _is_recordable(picture: Path) -> bool:

@@ -1,6 +1,7 @@
 """The project: the folder with omixa.toml, and everything that its files declare."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from runner import recipe as recipes
@@ -9,6 +10,8 @@ from runner.diagnostics import Problem, Problems, did_you_mean
 from runner.errors import UsageError
 from runner.recipe import Recipe
 from runner.settings import FILE_NAME, Settings
+
+RECIPES_MAX = 1000
 
 
 def find_root(start: str | None) -> Path:
@@ -29,10 +32,14 @@ def find_root(start: str | None) -> Path:
 def recipe_paths(root: Path, names: Sequence[str]) -> list[Path]:
     """The files of the named recipes, in the order named and each once; all of `recipes/`, sorted, without names.
 
-    A name is `restore-scans`, `restore-scans.toml` or `recipes/restore-scans.toml`. Raises UsageError.
+    A name is `restore-scans`, `restore-scans.toml` or `recipes/restore-scans.toml`. Raises UsageError, also for a
+    folder of more than RECIPES_MAX recipes.
     """
     folder = root / recipes.FOLDER
-    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    found = list(islice(folder.glob("*.toml"), RECIPES_MAX + 1))
+    if len(found) > RECIPES_MAX:
+        raise UsageError(f"{recipes.FOLDER}/ has more than {RECIPES_MAX} recipes", "split them into several projects")
+    known = {path.stem: path for path in sorted(found)}
     if not names:
         return list(known.values())
     return list(dict.fromkeys(_recipe_path(root, name, known) for name in names))

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from runner.declared import (
     shape_problems,
     shown,
     shown_path,
+    size_problems,
     tables,
     unknown,
     wrong,
@@ -42,6 +44,21 @@ EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 PROMPT_PLACEHOLDERS = ("stem", "name", "dir", "parent", "recipe")
 NAME_PLACEHOLDERS = ("stem", "suffix", "dir", "parent", "prompt", "preset", "recipe")
+
+GLOB_LENGTH_MAX = 1000
+OUTPUT_NAME_LENGTH_MAX = 500
+# The most in one recipe; who needs more writes a second one.
+_ITEMS_MAX: dict[Loc, int] = {
+    ("sources",): 100,
+    ("sources", "*", "include"): 100,
+    ("sources", "*", "exclude"): 100,
+    ("sources", "*", "prompt"): 100,
+    ("sources", "*", "preset"): 100,
+    ("prompts",): 100,
+    ("presets",): 100,
+    ("labels",): 100,
+    ("allow", "style_preset"): 100,
+}
 
 
 # --- values: what the rest of the program works with ---------------------------------------------------------------
@@ -133,7 +150,8 @@ def _one_or_many(value: object) -> object:
 
 def _glob(value: str) -> str:
     parts = PurePosixPath(value).parts
-    if not value or not value.isprintable() or value.startswith("/") or ".." in parts or len(parts) > 64:
+    too_long = len(value) > GLOB_LENGTH_MAX or len(parts) > 64
+    if not value or not value.isprintable() or value.startswith("/") or ".." in parts or too_long:
         message = f"`{shown(value)}` is not a pattern inside the folder"
         raise wrong("bad-pattern", message, hint="write such as `**/*.png`, relative to `folder`")
     return value
@@ -292,18 +310,21 @@ def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
     """As `load`, also where omixa.toml has problems of its own: `names` is what is known of it."""
     where = shown_path(path, names.root)
     try:
-        file = read_toml(path, where)
+        file = read_toml(path, where, root=names.root)
     except Problems as error:
         return None, list(error.problems)
+    too_many = size_problems(file, _ITEMS_MAX)
+    if too_many:
+        return None, in_order(too_many, where)
     contract = CONTRACTS.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
-    prompts, problems = _prompts(file, names.root, contract)
-    problems += key_problems(file)
-    problems += _cross_problems(file, names, contract)
+    prompts, of_prompts = _prompts(file, names.root, contract)
+    found: list[Iterable[Problem]] = [of_prompts, key_problems(file), _cross_problems(file, names, contract)]
     try:
         table = RecipeFile.model_validate(file.data)
     except ValidationError as error:
-        problems += shape_problems(file, RecipeFile, error)
-    problems = in_order(problems, where)
+        found.append(shape_problems(file, RecipeFile, error))
+    # Not looked for further than they are shown: each takes a while to place, and a hostile file has thousands.
+    problems = in_order(chain.from_iterable(found), where)
     return (None if problems else _resolved(table, path, names, prompts)), problems
 
 
@@ -561,6 +582,10 @@ def _output_problems(file: TomlFile, root: Path) -> Iterator[Problem]:
 def _output_name_problems(file: TomlFile, name: str) -> Iterator[Problem]:
     loc = ("output", "name")
     place = file.place(loc, value=True)
+    if len(name) > OUTPUT_NAME_LENGTH_MAX:
+        message = f"the name has {len(name)} characters, more than {OUTPUT_NAME_LENGTH_MAX}"
+        yield Problem("unsafe-output-name", message, place)
+        return
     text = templates.Text(name, file.path.parent, lambda part: file.place_within(loc, part))
     yield from templates.faults(text, NAME_PLACEHOLDERS)
     parts = name.split("/")

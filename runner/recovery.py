@@ -44,7 +44,10 @@ def check(means: Means, *, who: str) -> None:
     """See that every balance is the sum of its entries. If not, the ledger is frozen. Raises FrozenError."""
     database = means.ledger.database
     _, frozen = usage.doubts(database)
-    wrong = [] if frozen is not None else check_balances(database)
+    try:
+        wrong = [] if frozen is not None else check_balances(database)
+    except (TypeError, ValueError) as error:  # somebody put in something that no program writes
+        wrong = [f"its rows cannot be read: {error}"]
     if wrong:
         frozen = wrong[0] if len(wrong) == 1 else f"{wrong[0]}; and {len(wrong) - 1} more"
         means.ledger.freeze(frozen, who=who, at=means.now())

@@ -3,9 +3,10 @@
 import ipaddress
 import re
 import zoneinfo
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from runner.declared import (
     quotes_hint,
     shape_problems,
     shown,
+    size_problems,
     tables,
     unknown,
     wrong,
@@ -37,6 +39,9 @@ from runner.tomlfile import Loc, TomlFile, read
 
 FILE_NAME = "omixa.toml"
 SANDBOX = "sandbox"  # the built-in endpoint: no account, no money
+
+# The most in one omixa.toml.
+_ITEMS_MAX: dict[Loc, int] = {("endpoints",): 1000, ("workspaces",): 1000, ("presets",): 1000}
 
 
 # --- values: what the rest of the program works with ---------------------------------------------------------------
@@ -375,13 +380,16 @@ def load_with_names(root: Path) -> tuple[Settings | None, Names, list[Problem]]:
         file = read(root / FILE_NAME, FILE_NAME)
     except Problems as error:
         return None, Names(root, None, None), list(error.problems)
+    too_many = size_problems(file, _ITEMS_MAX)
+    if too_many:
+        return None, Names(root, None, None), in_order(too_many, FILE_NAME)
     names = Names(root, tables(file.data, "workspaces"), tables(file.data, "presets"))
-    problems = [*key_problems(file), *_cross_problems(file)]
+    found: list[Iterable[Problem]] = [key_problems(file), _cross_problems(file)]
     try:
         table = SettingsFile.model_validate(file.data)
     except ValidationError as error:
-        problems += shape_problems(file, SettingsFile, error)
-    problems = in_order(problems, FILE_NAME)
+        found.append(shape_problems(file, SettingsFile, error))
+    problems = in_order(chain.from_iterable(found), FILE_NAME)
     return (None if problems else _resolved(table, root)), names, problems
 
 

@@ -1,13 +1,14 @@
 """Text with `{placeholders}` and `{file:…}` includes: what is wrong with it, where, and filling it in."""
 
+import errno
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.declared import is_path, real, shown_path
+from runner.declared import PROBLEMS_MAX, is_path, real, shown_path
 from runner.diagnostics import Place, Problem, did_you_mean, keys_in
-from runner.tomlfile import place_in
+from runner.tomlfile import NotRegular, place_in, read_regular
 
 TEXT_BYTES_MAX = 64 * 1024  # of one text file; the longest prompt a model takes has a quarter of that
 INCLUDES_MAX = 100
@@ -31,13 +32,14 @@ class Text:
 def read_text(path: Path, *, links: bool = True) -> str:
     """The text of a file without its last line end. Raises TextFault. `links`: whether a symbolic link is followed."""
     try:
-        if path.is_symlink() and not links:
-            raise TextFault("is a symbolic link, which is not followed")
-        if not path.is_file():
-            raise TextFault("is not a file" if path.exists() else "does not exist")
-        with path.open("rb") as file:
-            raw = file.read(TEXT_BYTES_MAX + 1)
+        raw = read_regular(path, TEXT_BYTES_MAX + 1, links=links)
+    except (NotRegular, IsADirectoryError):
+        raise TextFault("is not a file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise TextFault("does not exist") from None
     except OSError as error:
+        if error.errno == errno.ELOOP and not links:
+            raise TextFault("is a symbolic link, which is not followed") from None
         raise TextFault(f"cannot be read: {error.strerror or error}") from None
     if len(raw) > TEXT_BYTES_MAX:
         raise TextFault(f"is larger than {TEXT_BYTES_MAX // 1024} KiB")
@@ -50,7 +52,8 @@ def read_text(path: Path, *, links: bool = True) -> str:
 
 def from_file(path: Path, shown: str) -> Text:
     """The template that a file holds. `shown` is its path for messages. Raises TextFault."""
-    text = read_text(path)
+    # What the path leads to was found inside of the project; the last step cannot lead out of it any more.
+    text = read_text(real(path), links=False)
 
     def place(part: str) -> Place:
         return place_in(text, shown, max(0, text.find(part)), len(part))
@@ -114,6 +117,8 @@ class _Expansion:
         parts: list[str] = []
         end = 0
         for match in _PART.finditer(text.text):
+            if len(self.problems) >= PROBLEMS_MAX:
+                break  # nobody reads more, and each takes a while to place
             parts.append(text.text[end : match.start()])
             end = match.end()
             if match[1] is not None and match[1].startswith("file:"):

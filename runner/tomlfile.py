@@ -1,6 +1,8 @@
 """TOML text, its data, and where each key stands. Hostile files are refused before they are parsed."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,17 +87,40 @@ class TomlFile:
         return _Map(tree).read()
 
 
-def read(path: Path, shown: str) -> TomlFile:
-    """Read one file, exactly. `shown` is its path for messages.
+def read(path: Path, shown: str, *, root: Path | None = None) -> TomlFile:
+    """Read one file, exactly. `shown` is its path for messages; with `root`, no link is followed out of that folder.
 
     Raises Problems when it cannot be read, is not UTF-8, is not TOML, or is larger or deeper than any settings
     file or recipe needs to be (the limits above); those are found in linear time, before anything is parsed.
     """
-    text = _text(path, shown)
+    text = _text(path, shown, root)
     hostile = _hostile(text, shown)
     if hostile is not None:
         raise Problems([hostile])
     return TomlFile(path, shown, text, _parsed(path, shown, text))
+
+
+class NotRegular(OSError):
+    """It is a named pipe, a socket or a device: it would be waited for, or never end."""
+
+
+def read_regular(path: Path, bytes_max: int, *, links: bool) -> bytes:
+    """The first bytes of a regular file. `links`: whether a symbolic link is followed; otherwise it is ELOOP.
+
+    Raises OSError. The kind is asked of the open file, so that it cannot be exchanged between check and reading.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
+    try:
+        kind = os.fstat(handle).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # of a folder, the reading itself says so
+            raise NotRegular
+        blocks, left = [], bytes_max
+        while left and (block := os.read(handle, left)):
+            blocks.append(block)
+            left -= len(block)
+        return b"".join(blocks)
+    finally:
+        os.close(handle)
 
 
 def place_in(text: str, shown: str, offset: int, length: int = 1) -> Place:
@@ -113,10 +138,18 @@ def place_in(text: str, shown: str, offset: int, length: int = 1) -> Place:
     )
 
 
-def _text(path: Path, shown: str) -> str:
+def _text(path: Path, shown: str, root: Path | None) -> str:
+    within = path
+    if root is not None:
+        # A recipe under review must not make a message, or a prompt, of another file of this machine.
+        within = Path(os.path.realpath(path))
+        if not within.is_relative_to(os.path.realpath(root)):
+            message = f"`{shown}` is a link to a file outside the project, so it is not read"
+            raise Problems([Problem("outside-project", message, Place(shown))])
     try:
-        with path.open("rb") as file:
-            raw = file.read(BYTES_MAX + 1)
+        raw = read_regular(within, BYTES_MAX + 1, links=root is None)
+    except NotRegular:
+        raise Problems([Problem("unreadable-file", f"`{shown}` is not a file", Place(shown))]) from None
     except OSError as error:
         message = f"`{shown}` cannot be read: {error.strerror or error}"
         raise Problems([Problem("unreadable-file", message, Place(shown))]) from None

@@ -105,6 +105,16 @@ def test_results_and_state_are_never_sources(root: Path) -> None:
         ("ü" * 110, "ü" * 98),
         ("\N{MAN}\N{ZERO WIDTH JOINER}\N{ROCKET}", "\N{MAN}\N{ZERO WIDTH JOINER}\N{ROCKET}"),
         ("..", "_"),
+        ("a:b", "a_b"),
+        ('a<b>c|d?e*f"g', "a_b_c_d_e_f_g"),
+        ("..\\..\\etc", ".._.._etc"),
+        ("con .txt", "_con .txt"),
+        ("CONIN$", "_CONIN$"),
+        ("zero\u200bwidth\ufeff", "zero_width_"),
+        ("tag\U000e0041", "tag_"),
+        ("soft\xadhyphen", "soft_hyphen"),
+        ("y" * 195 + " ", "y" * 195),
+        ("y" * 195 + " z", "y" * 195),
     ],
 )
 def test_a_result_has_a_name_that_is_safe_everywhere(stem: str, safe: str, root: Path) -> None:
@@ -128,6 +138,12 @@ def test_no_folder_name_leads_out_of_the_output_folder(root: Path) -> None:
         ("\u00fc.png", "u\u0308.png"),
         ("con.png", "_con.png"),
         ("x" * 200 + "1.png", "x" * 200 + "2.png"),
+        ("a:b.png", "a?b.png"),
+        ("a.png", "a\N{ZERO WIDTH NON-JOINER}.png"),
+        (
+            "\N{GREEK CAPITAL LETTER ALPHA WITH PROSGEGRAMMENI}.png",
+            "\N{GREEK SMALL LETTER ALPHA}\N{GREEK SMALL LETTER IOTA}.png",
+        ),
     ],
 )
 def test_names_that_some_file_system_takes_for_the_same_collide(first: str, second: str, root: Path) -> None:
@@ -188,3 +204,27 @@ def test_two_recipes_that_write_the_same_file_are_one_problem(root: Path) -> Non
     results = [(one, items.expand(one, settings(root))[0]) for one in (first, second, third)]
     (problem,) = items.clashes(results, settings(root))
     assert problem.message == "recipes `one` and `two` would both write `out/a.png`"
+
+
+def test_a_folder_whose_name_was_cut_does_not_end_in_a_space(root: Path) -> None:
+    folder = "y" * 199 + " z"
+    pictures(root, f"pictures/{folder}/a.png")
+    assert outputs(root, recipe(root, source(root))) == [f"out/{'y' * 199}/a.png"]
+
+
+def test_a_result_whose_path_no_system_takes_is_said_before_it_is_paid_for(root: Path) -> None:
+    pictures(root, "pictures/" + "x" * 190 + ".png")
+    room = items.PATH_BYTES_MAX - len(str(root / "out").encode())
+    fits = "/".join(["{stem}"] * (room // 191))
+    assert codes(root, recipe(root, source(root), name=fits)) == []
+    assert codes(root, recipe(root, source(root), name=fits + "/{stem}/{stem}")) == ["output-too-long"]
+
+
+def test_a_recipe_cannot_want_more_than_a_plan_can_hold(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "WANTED_MAX", 20)
+    pictures(root, "pictures/a.png", "pictures/b.png")
+    presets = tuple(f"p{n}" for n in range(10))
+    assert codes(root, recipe(root, source(root, presets=presets), name="{stem}-{preset}")) == []
+    more = recipe(root, source(root, presets=(*presets, "q")), name="{stem}-{preset}")
+    wanted, (problem,) = items.expand(more, settings(root))
+    assert (wanted, problem.code) == ([], "too-many-items")

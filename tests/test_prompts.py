@@ -1,5 +1,6 @@
 """The text one picture is bought with."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,8 @@ def test_a_prompt_that_grows_too_long_when_filled_in_is_a_reason(folder: Path) -
 
 def test_a_prompt_that_is_empty_when_filled_in_is_a_reason(folder: Path) -> None:
     assert text(folder, "{dir}", "logo.png") == "prompt `p` is empty"
+
+
+def test_a_named_pipe_is_no_sidecar_and_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "1920/harbour.jpg.prompt.txt")
+    assert text(folder, "x") == "the prompt file `harbour.jpg.prompt.txt` is not a file"

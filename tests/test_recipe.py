@@ -1,5 +1,6 @@
 """A recipe file → Recipe, or every Problem in it. What problems look like is in tests/problems."""
 
+import os
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -375,7 +376,8 @@ PATHS = [
 def test_any_value_anywhere_is_a_problem_with_a_place_or_none_at_all(
     tmp_path_factory: pytest.TempPathFactory, path: tuple[str, ...], value: Any
 ) -> None:
-    root = tmp_path_factory.getbasetemp()
+    root = tmp_path_factory.getbasetemp() / "recipes-of-chance"
+    root.mkdir(exist_ok=True)
     (root / "omixa.toml").write_text(tomli_w.dumps(SETTINGS))
     (root / "recipes").mkdir(exist_ok=True)
     (root / "pictures").mkdir(exist_ok=True)
@@ -437,3 +439,126 @@ def test_recipes_are_found_by_name_file_and_path(root: Path, monkeypatch: pytest
     settings_made, recipes = project.load(root, ["b"])
     assert [one.name for one in recipes] == ["b"]
     assert settings_made.root == root
+
+
+# --- limits of its own ----------------------------------------------------------------------------------------------
+
+
+def many(count: int, value: Any) -> dict[str, Any]:
+    return {f"n{number}": value for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("change", "most"),
+    [
+        (lambda n: {"sources": [{"folder": "pictures", "prompt": "restore"}] * n}, 100),
+        (lambda n: {"labels": many(n, "x")}, 100),
+        (lambda n: {"presets": many(n, {"seed": 1})}, 100),
+        (lambda n: {"prompts": {"restore": {"text": "x"}, **many(n - 1, {"text": "x"})}}, 100),
+        (lambda n: {"sources": [{"folder": "pictures", "prompt": "restore", "include": ["*.png"] * n}]}, 100),
+        (lambda n: {"sources": [{"folder": "pictures", "prompt": "restore", "exclude": ["*.png"] * n}]}, 100),
+        (lambda n: {"sources": [{"folder": "pictures", "prompt": ["restore"] * n}]}, 100),
+        (lambda n: {"sources": [{"folder": "pictures", "prompt": "restore", "preset": ["photo"] * n}]}, 100),
+        (lambda n: {"allow": {"style_preset": ["retro"] * n}}, 100),
+    ],
+)
+def test_there_may_be_as_many_as_anybody_writes_and_not_one_more(root: Path, change: Any, most: int) -> None:
+    explicit = {**RECIPE, "sources": [{"folder": "pictures", "prompt": "restore"}]}
+    assert "too-many-items" not in [problem.code for problem in load(root, {**explicit, **change(most)})[1]]
+    made, problems = load(root, {**explicit, **change(most + 1)})
+    assert made is None
+    assert [problem.code for problem in problems] == ["too-many-items"]
+    assert problems[0].place is not None
+    assert problems[0].place.line is not None
+    assert f"has {most + 1} items, more than {most}" in problems[0].message
+
+
+@pytest.mark.parametrize(("length", "codes"), [(1000, []), (1001, ["bad-pattern"])])
+def test_a_pattern_has_at_most_1000_characters(root: Path, length: int, codes: list[str]) -> None:
+    _, problems = load(root, with_source(include=["*" * length]))
+    assert [problem.code for problem in problems] == codes
+
+
+@pytest.mark.parametrize(("length", "codes"), [(500, []), (501, ["unsafe-output-name"])])
+def test_the_name_of_results_has_at_most_500_characters(root: Path, length: int, codes: list[str]) -> None:
+    _, problems = load(root, {**RECIPE, "output": {"folder": "out", "name": "x" * length}})
+    assert [problem.code for problem in problems] == codes
+
+
+def test_a_recipe_is_no_way_to_read_other_files_of_this_machine(root: Path) -> None:
+    declared, _ = settings.load(root)
+    assert declared is not None
+    (root / "secret").mkdir()
+    outside = root.parent / f"{root.name}-outside.toml"
+    outside.write_text("password = hunter2")
+    link = root / "recipes/link.toml"
+    link.symlink_to(outside)
+    made, problems = recipe.load(link, declared)
+    assert made is None
+    assert [problem.code for problem in problems] == ["outside-project"]
+    assert "hunter2" not in str(problems)
+    link.unlink()
+    (root / "recipes/own.toml").write_text(tomli_w.dumps(RECIPE))
+    link.symlink_to("own.toml")
+    assert recipe.load(link, declared)[1] == []
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(root: Path) -> None:
+    os.mkfifo(root / "recipes/pipe.toml")
+    os.mkfifo(root / "prompts/pipe.txt")
+    declared, _ = settings.load(root)
+    assert declared is not None
+    _, problems = recipe.load(root / "recipes/pipe.toml", declared)
+    assert [problem.message for problem in problems] == ["`recipes/pipe.toml` is not a file"]
+    _, problems = load(root, {**RECIPE, "prompts": {"restore": {"file": "prompts/pipe.txt"}}})
+    assert [problem.message for problem in problems] == ["`prompts/pipe.txt` is not a file"]
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_a_project_has_at_most_a_thousand_recipes(root: Path, count: int) -> None:
+    from runner import project
+    from runner.errors import UsageError
+
+    for number in range(count):
+        (root / f"recipes/r{number}.toml").touch()
+    if count > 1000:
+        with pytest.raises(UsageError, match="more than 1000 recipes"):
+            project.recipe_paths(root, [])
+    else:
+        assert len(project.recipe_paths(root, [])) == 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"[prompts.n{n}]\ntext='x'\nnegatve='y'\n" for n in range(3_000)),
+        "".join(f"[[sources]]\nfolder='pictures'\nprompt='n{n}'\n" for n in range(3_000)),
+        "[labels]\n" + "".join(f"n{n} = 1\n" for n in range(9_000)),
+        "".join(f"unknown{n} = 1\n" for n in range(9_000)),
+        "[prompts." + '"' + "x" * 300_000 + '"]\n' + "sources = [{prompt = '" + "y" * 300_000 + "'}]",
+        "[[sources]]\nfolder='pictures'\ninclude=['" + "*a" * 200_000 + "']\n",
+        "[schedule]\ncron = '" + "*/1," * 100_000 + "* * * *'\n",
+        "[prompts.p]\ntext = '" + "{" * 500_000 + "'\n",
+        "[prompts.p]\ntext = '" + "{file:x}" * 50_000 + "'\n",
+        "[output]\nname = '" + "{x}" * 100_000 + "'\n",
+    ],
+    ids=["prompts", "sources", "labels", "keys", "long-names", "glob", "cron", "braces", "includes", "placeholders"],
+)
+def test_no_recipe_within_the_limits_of_a_file_keeps_the_checker_busy(root: Path, text: str) -> None:
+    """Each of these took from seconds to hours. What ends them is a count of steps, so no clock is needed here."""
+    path = root / "recipes/one.toml"
+    path.write_text(text)
+    declared, _ = settings.load(root)
+    assert declared is not None
+    made, problems = recipe.load(path, declared)
+    assert made is None
+    assert 0 < len(problems) <= 101
+
+
+def test_a_name_of_a_megabyte_is_compared_with_nothing() -> None:
+    from runner.diagnostics import did_you_mean
+
+    assert did_you_mean("x" * 201, ["x" * 200]) is None
+    assert did_you_mean("x" * 199, ["x" * 200]) == "x" * 200
+    assert did_you_mean("x" * 200, ["x" * 201]) is None
+    assert did_you_mean("right", [*("far" for _ in range(1000)), "rigth"]) is None

@@ -253,5 +253,7 @@ def changed(data: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str
 def test_any_value_anywhere_is_a_problem_with_a_place_or_none_at_all(
     tmp_path_factory: pytest.TempPathFactory, path: tuple[str, ...], value: Any
 ) -> None:
-    _, problems = load(tmp_path_factory.getbasetemp(), changed(SETTINGS, path, value))
+    root = tmp_path_factory.getbasetemp() / "settings-of-chance"
+    root.mkdir(exist_ok=True)
+    _, problems = load(root, changed(SETTINGS, path, value))
     assert all(problem.place is not None and problem.code != "bad-value" for problem in problems)

@@ -252,7 +252,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @settings(max_examples=300)
 @given(st.text(alphabet="ab.=[]{},\"'#\\\n \t1-é", max_size=60))
 def test_no_text_makes_it_fail_in_another_way(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.getbasetemp() / "files-of-chance"
+    folder.mkdir(exist_ok=True)
     try:
         file = read(folder, text)
     except Problems as error:

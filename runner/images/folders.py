@@ -52,6 +52,8 @@ def _files(root: Path, real_root: Path, closed: set[Path]) -> Iterator[tuple[str
             with os.scandir(root.joinpath(*above)) as listing:
                 for entry in listing:
                     entries += 1
+                    if entries > _ENTRIES_MAX:
+                        raise _too_many(root)
                     parts = (*above, entry.name)
                     if closed and real_root.joinpath(*parts) in closed:
                         continue
@@ -61,11 +63,13 @@ def _files(root: Path, real_root: Path, closed: set[Path]) -> Iterator[tuple[str
                         yield parts
         except OSError as error:
             raise _unreadable(root.joinpath(*above), error) from error
-        if entries > _ENTRIES_MAX:
-            raise DiskError(
-                f"`{root}` holds more than {_ENTRIES_MAX} files and folders",
-                "name a folder nearer to the pictures in [[sources]] folder",
-            )
+
+
+def _too_many(root: Path) -> DiskError:
+    return DiskError(
+        f"`{root}` holds more than {_ENTRIES_MAX} files and folders",
+        "name a folder nearer to the pictures in [[sources]] folder",
+    )
 
 
 def _unreadable(folder: Path, error: OSError) -> DiskError:

@@ -1,5 +1,6 @@
 """What a picture file says about itself before anything is decoded: type by magic bytes, size, depth, frames."""
 
+import re
 import struct
 import warnings
 import zlib
@@ -18,6 +19,8 @@ SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 # Whatever a header declares: more is never decoded (a 900-megapixel picture would take 3.6 GB).
 PIXELS_MAX = 64_000_000
+# Where 10 or 16 bytes a pixel are held (16 bits a channel, WebP): otherwise it would be more than half a gigabyte.
+WIDE_PIXELS_MAX = 24_000_000
 
 # Pillow warns of broken EXIF and the like, which changes no pixel; it would only litter the terminal. Its warning
 # of too many pixels comes from Image.open, which is not used here: see `refuse_bomb`.
@@ -26,9 +29,18 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _CHUNKS_MAX = 100_000
 _BLOCK_BYTES = 64 * 1024
+# Far above what cameras and editors write; they keep Pillow, which reads a JPEG's head byte by byte, under a second.
+_SEGMENTS_MAX = 2_000
+_METADATA_BYTES_MAX = 8 * 1024 * 1024
+_FILL_BYTES_MAX = 64 * 1024
+# A progressive JPEG has ten or so. Each takes the time of the whole picture, and can be written with a few bytes.
+_SCANS_MAX = 100
 
-# What Pillow raises on damaged or hostile files (it promises no single type).
+# What Pillow raises on damaged or hostile files (it promises no single type, and asserts what files can break: that
+# pixels with a palette have one).
 _DAMAGE = (
+    AssertionError,
+    AttributeError,
     OSError,
     SyntaxError,
     ValueError,
@@ -104,6 +116,7 @@ def read_header(file: BinaryIO, size_bytes: int) -> Header:
         return _png_header(file, size_bytes)
     if media_type == "image/webp":
         return _webp_header(file, size_bytes)
+    _check_jpeg_segments(file)
     file.seek(0)
     with damage_as_unusable(), JpegImageFile(file) as picture:
         return Header(media_type, *picture.size)
@@ -140,21 +153,33 @@ def decoder(file: BinaryIO, header: Header) -> ImageFile.ImageFile:
     """Pillow's lazy picture of an open file; pixels are read by its `load()`. Use within damage_as_unusable.
 
     The classes are called by name instead of through Image.open: the allow-list is then the code itself, and a
-    phone's multi-picture JPEG stays a JPEG. Raises Unusable above PIXELS_MAX.
+    phone's multi-picture JPEG stays a JPEG. Raises Unusable above PIXELS_MAX, and when Pillow reads another size
+    out of the file than the header that was checked has.
     """
     refuse_bomb(header)
     file.seek(0)
+    picture: ImageFile.ImageFile
     if header.media_type == "image/png":
-        return PngImageFile(file)
-    if header.media_type == "image/jpeg":
-        return JpegImageFile(file)
-    return WebPImageFile(file)
+        picture = PngImageFile(file)
+    elif header.media_type == "image/jpeg":
+        picture = JpegImageFile(file)
+    else:
+        picture = WebPImageFile(file)
+    if picture.size != (header.width, header.height):
+        width, height = picture.size
+        raise Unusable(f"damaged: it declares {header.width} × {header.height} and {width} × {height} pixels")
+    return picture
 
 
 def refuse_bomb(header: Header) -> None:
     """Raise Unusable for more pixels than are ever decoded, whatever a model accepts."""
-    if header.width * header.height > PIXELS_MAX:
-        raise Unusable(f"{header.width} × {header.height} pixels declared; more than {PIXELS_MAX} are never decoded")
+    pixels = header.width * header.height
+    is_wide = header.media_type == "image/webp" or header.bits == 16
+    # The larger one first: it is the one to be told where both are passed.
+    for pixels_max in (PIXELS_MAX, WIDE_PIXELS_MAX) if is_wide else (PIXELS_MAX,):
+        if pixels > pixels_max:
+            declared = f"{header.width} × {header.height} pixels declared"
+            raise Unusable(f"{declared}; more than {pixels_max} are never decoded")
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
@@ -206,6 +231,9 @@ def _png_header(file: BinaryIO, size_bytes: int) -> Header:
             if chunk.kind != b"IHDR" or chunk.length != 13:
                 raise Unusable("damaged: the PNG does not begin with its header")
             width, height, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", file.read(13))
+        elif chunk.kind == b"IHDR":
+            # Decoders take the last one: what was checked would not be what is decoded.
+            raise Unusable("damaged: the PNG has two headers")
         elif chunk.kind == b"acTL" and chunk.length >= 4 and not pixels_seen:
             frames = max(1, struct.unpack(">I", file.read(4))[0])
         elif chunk.kind in (b"eXIf", b"iTXt"):
@@ -216,6 +244,70 @@ def _png_header(file: BinaryIO, size_bytes: int) -> Header:
     plain = bits == 8 and interlace == 0
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0) if plain else 0
     return Header("image/png", width, height, bits, frames, late, channels)
+
+
+# Between two segments only fill bytes and, in sloppy files, some junk. Inside pixels, FF 00 stands for FF.
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_MARKER_AFTER_PIXELS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_START_OF_SCAN, _END_OF_PICTURE = 0xDA, 0xD9
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+
+
+def _check_jpeg_segments(file: BinaryIO) -> None:
+    """Refuse a JPEG that would keep a decoder busy: too many segments, metadata, fill bytes or scans.
+
+    A file that ends early is left to the decoder, which says so. What lies behind the picture's end is not looked at.
+    """
+    at, scans, metadata, fill = 2, 0, 0, 0
+    for _ in range(_SEGMENTS_MAX):
+        found = _next_marker(file, at, _MARKER_AFTER_PIXELS if scans else _MARKER, None if scans else _FILL_BYTES_MAX)
+        if found is None:
+            return
+        marker, after, start = found
+        fill += 0 if scans else after - at - 2
+        if fill > _FILL_BYTES_MAX:
+            raise Unusable("damaged: there is more than a little between the segments of the JPEG")
+        at = after
+        if marker == _END_OF_PICTURE and scans:
+            return
+        if marker in _WITHOUT_LENGTH or marker == _END_OF_PICTURE:
+            continue
+        if len(start) < 2:
+            return
+        length = int.from_bytes(start, "big")
+        at += max(2, length)
+        scans += marker == _START_OF_SCAN
+        metadata += length
+        if scans > _SCANS_MAX:
+            raise Unusable(f"a JPEG of more than {_SCANS_MAX} scans")
+        if metadata > _METADATA_BYTES_MAX:
+            raise Unusable(f"more than {_METADATA_BYTES_MAX // 2**20} MiB beside the pixels of the JPEG")
+    raise Unusable(f"a JPEG of more than {_SEGMENTS_MAX} segments")
+
+
+def _next_marker(
+    file: BinaryIO, at: int, marker: re.Pattern[bytes], bytes_max: int | None
+) -> tuple[int, int, bytes] | None:
+    """The marker from `at` on, the place after it, and the two bytes there; None when the file ends before one.
+
+    Raises Unusable when none comes within `bytes_max`.
+    """
+    read = 0
+    file.seek(at)
+    last = b""
+    # The first look is a short one: mostly the marker stands right here.
+    while block := file.read(_BLOCK_BYTES if read else 4):
+        window = last + block
+        match = marker.search(window)
+        if match:
+            after = at + read - len(last) + match.end()
+            file.seek(after)
+            return window[match.end() - 1], after, file.read(2)
+        read += len(block)
+        last = block[-1:]
+        if bytes_max is not None and read > bytes_max:
+            raise Unusable("damaged: there is more than a little between the segments of the JPEG")
+    return None
 
 
 def _webp_header(file: BinaryIO, size_bytes: int) -> Header:

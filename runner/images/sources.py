@@ -23,6 +23,7 @@ from runner.images.formats import (
     eight_bits,
     read_header,
 )
+from runner.images.profiles import is_sound
 
 # Larger files are not read at all: Pillow takes a WebP into memory to see its header.
 _FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -168,9 +169,9 @@ def _orientation(picture: Image.Image, header: Header) -> int:
 
 
 def _foreign_profile(picture: Image.Image) -> bytes | None:
-    """The embedded colour profile, or None when there is none, when it is sRGB, or when it cannot be read."""
+    """The embedded colour profile, or None when there is none, when it is sRGB, or when it cannot be read safely."""
     profile: bytes | None = picture.info.get("icc_profile")
-    if not profile:
+    if not profile or not is_sound(profile):
         return None
     try:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile)))

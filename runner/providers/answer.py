@@ -7,7 +7,7 @@ Nothing here opens a socket.
 import html
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import pybase64
 
 from runner import money
 from runner.providers.document import Buffer, Document, NotAnObject, NotJson, Number, parse
-from runner.providers.key import Key, redact
+from runner.providers.key import Escaped, Key, redact
 from runner.providers.provider import Billed, Declined, Evidence, Outcome, Unknown
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-omixa-request-id", "cf-ray")
@@ -102,7 +102,7 @@ def read(answer: Answer, *, key: Key, keep: Keep) -> Reading:
     """What the answer holds; the picture goes through `keep`. Never raises, whatever the endpoint sent."""
     document, broken, unreadable = _document(answer)
     said = Said() if broken else _said(document, answer.body, key)
-    bill, amount_micros, amount_text = _bill(document, answer.body, key)
+    bill, amount_micros, amount_text = _bill(document, answer, key)
     picture, offered, fault, url = _picture(document, answer.status, unreadable, keep)
     return Reading(
         status=answer.status,
@@ -234,14 +234,18 @@ def _document(answer: Answer) -> tuple[Document | None, bool, str | None]:
     Broken is what begins as JSON and is none (cut, mostly), and what was encoded without being asked to: nobody
     can say what stood in it. A page of HTML is not broken, and holds no bill.
     """
-    if not _is_plain(answer.headers):
-        return None, True, "it is compressed, although that was not asked for"
+    if not _is_plain(answer.headers) or answer.body[:4].startswith(_ENCODED):
+        return None, True, "it is compressed or in no usual encoding, although that was not asked for"
     try:
         return parse(answer.body), False, None
     except NotAnObject as reason:
         return None, False, str(reason)
     except NotJson as reason:
         return None, answer.body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["), str(reason)
+
+
+# gzip, Zstandard, zlib, UTF-16 and UTF-32: what stands in such a body cannot be looked at, whatever its headers say.
+_ENCODED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"x\x01", b"x\x5e", b"x\x9c", b"x\xda", b"\xff\xfe", b"\xfe\xff", b"\0")
 
 
 def _is_plain(headers: Mapping[str, str]) -> bool:
@@ -251,22 +255,46 @@ def _is_plain(headers: Mapping[str, str]) -> bool:
     ).strip().lower() in ("", "identity", "chunked")
 
 
-def _bill(document: Document | None, body: Buffer, key: Key) -> "tuple[Bill, int | None, str | None]":
+def _bill(document: Document | None, answer: Answer, key: Key) -> "tuple[Bill, int | None, str | None]":
     """Whether there is a bill, its amount in micro-units, and its text as received (contract C19, B Amounts).
 
-    `usage` null or left out is no bill. Any other `usage` without a strict amount is an unreadable one; so is a
-    broken body that mentions an amount, because it cannot be shown that nothing was billed.
+    `usage` null or left out is no bill. Any other `usage` without a strict amount is an unreadable one. So is an
+    error, or a body that is no object, that speaks of an amount elsewhere or brings a picture: then it cannot be
+    shown that nothing was billed.
     """
     if document is None:
-        return ("unreadable" if body.find(b"billed_amount") >= 0 else "none"), None, None
+        return ("unreadable" if _AMOUNT_NAME.count(answer.body) else "none"), None, None
     usage = document.root.get("usage")
-    if usage is None:
-        return "none", None, None
     amount = usage.get("billed_amount") if isinstance(usage, dict) else None
     shown = amount.text if isinstance(amount, Number) else document.text(amount, 64)
     as_text = _clean(shown, key) if shown is not None else None
     micros = money.billed(amount)
-    return ("unreadable" if micros is None else "readable"), micros, as_text
+    if usage is not None and micros is None:
+        return "unreadable", None, as_text
+    if not micros and answer.status not in SUCCESS and _speaks_of_money(document, answer.body):
+        return "unreadable", None, as_text
+    return ("none" if micros is None else "readable"), micros, as_text
+
+
+_AMOUNT_NAME = Escaped("billed_amount")
+
+
+def _speaks_of_money(document: Document, body: Buffer) -> bool:
+    """Whether an error holds more about a bill than amounts that are zero: such as the answer of someone further up,
+    inside of an object or of a text. Or a picture, which nobody gives away."""
+    data = document.root.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    if isinstance(first, dict) and any(isinstance(first.get(k), str) and first[k] for k in ("b64_json", "url")):
+        return True
+    zeros, waiting = 0, [document.root]
+    while waiting:
+        found: object = waiting.pop()
+        if isinstance(found, dict):
+            zeros += money.billed(found.get("billed_amount")) == 0
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+    return _AMOUNT_NAME.count(body) > zeros
 
 
 def _picture(
@@ -537,12 +565,19 @@ def decide(reading: Reading, *, sent: bool = True) -> Outcome:
     # A stated zero on an error is no bill, and must not hide what the status says about the run.
     free = reading.amount_micros == 0 and reading.status not in SUCCESS
     bill = "none" if free else reading.bill
-    row = row_for(Seen(sent, reading.status, reading.readable, bill, reading.offered, reading.error, reading.markers))
+    seen = Seen(sent, reading.status, reading.readable, bill, reading.offered, reading.error, reading.markers)
+    row = row_for(seen)
+    # What the status says about the run holds also where a bill, or doubt about one, decides about the money.
+    refusal = row_for(replace(seen, readable=True, bill="none"))
     if row.billed == "yes":
         fault = None if reading.picture else (reading.said.message if not reading.offered else None) or reading.fault
-        return Billed(reading.evidence, reading.amount_micros, reading.amount_text, reading.picture, fault)
+        billed = Billed(reading.evidence, reading.amount_micros, reading.amount_text, reading.picture, fault)
+        if not refusal.stops_run:
+            return billed
+        return replace(billed, stops_run=True, code=refusal.code or "", message=_answered(reading, refusal))
     wait_s = reading.retry_after_s if reading.retry_after_s is not None else RETRY_WITHOUT_HEADER_S
-    return _outcome(row, reading.evidence, row.code or "", _answered(reading, row), wait_s)
+    outcome = _outcome(row, reading.evidence, row.code or "", _answered(reading, row), wait_s)
+    return replace(outcome, stops_run=True) if refusal.stops_run and isinstance(outcome, Unknown) else outcome
 
 
 def decide_silence(*, sent: bool, code: str, message: str, evidence: Evidence, own_doing: bool = False) -> Outcome:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 Buffer = bytes | mmap.mmap
 
 _LONG_BYTES = 1024  # a literal longer than this is set aside
-_REST_BYTES_MAX = 1024 * 1024  # what may be left after that; more is no answer of this endpoint
+_REST_BYTES_MAX = 512 * 1024  # what may be left after that; more is no answer of this endpoint, and takes seconds
 _BLOCK_BYTES = 1024 * 1024
+DEPTH_MAX = 64  # the answer of the contract has 3
 
 # Possessive, so that it takes linear time whatever the body holds.
 _LITERAL = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -98,8 +99,11 @@ class Document:
 
 
 def parse(body: Buffer) -> Document:
-    """The JSON object in the body. Raises NotJson."""
+    """The JSON object in the body. Raises NotJson, also for one nested more than DEPTH_MAX deep."""
     rest, spans = _set_aside(body)
+    # Not left to the interpreter's own limit, which depends on who calls: read twice, an answer means the same.
+    if _is_deep(rest):
+        raise NotJson("it is nested too deeply")
     try:
         text = rest.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
         root = json.loads(
@@ -119,6 +123,19 @@ def parse(body: Buffer) -> Document:
     if not isinstance(root, dict):
         raise NotAnObject("it is not a JSON object")
     return Document(root, text, spans, body)
+
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _is_deep(rest: bytes) -> bool:
+    """Whether arrays and objects are nested more than DEPTH_MAX deep; anything, for what is no JSON."""
+    if rest.count(b"[") + rest.count(b"{") <= DEPTH_MAX:
+        return False
+    brackets = _LITERAL.sub(b"", rest).translate(bytes.maketrans(b"{}", b"[]"), _NO_BRACKETS)
+    for _ in range(DEPTH_MAX):  # each time without its innermost pairs: all at once, because one by one takes seconds
+        brackets = brackets.replace(b"[]", b"")
+    return b"[]" in brackets or brackets.count(b"[") > DEPTH_MAX
 
 
 def _set_aside(body: Buffer) -> tuple[bytes, dict[str, tuple[int, int]]]:

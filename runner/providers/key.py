@@ -1,14 +1,17 @@
 """The workspace key: read once, shown never."""
 
 import base64
+import html
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
 from runner.errors import UsageError
+from runner.providers.document import Buffer
 
 HIDDEN = "***"
 
@@ -25,7 +28,7 @@ class Key:
     Raises UsageError, without the secret in the message, for anything else.
     """
 
-    __slots__ = ("_secret", "_spellings")
+    __slots__ = ("_escaped", "_secret", "_spellings")
     __hash__ = None  # type: ignore[assignment]  # a key is no dictionary key: nothing may collect keys by value
 
     def __init__(self, secret: str) -> None:
@@ -34,6 +37,7 @@ class Key:
             raise UsageError(f"the API key {fault}", _EXPECTED)
         self._secret = secret
         self._spellings = _spellings(secret)
+        self._escaped: Escaped | None = None
 
     def reveal(self) -> str:
         """The secret itself. For the Authorization header and for finding it in what comes back."""
@@ -42,6 +46,12 @@ class Key:
     def spellings(self) -> tuple[str, ...]:
         """The ways in which the key may stand in a text, the longest first."""
         return self._spellings
+
+    def escaped(self) -> "Escaped":
+        """What finds the key where any of its characters may be written as an escape."""
+        if self._escaped is None:  # made when first needed: most answers have no escapes
+            self._escaped = Escaped(self._secret, _in_base64(self._secret))
+        return self._escaped
 
     def __repr__(self) -> str:
         return HIDDEN
@@ -81,7 +91,79 @@ def redact(text: str, key: Key) -> str:
     """The text with the key, in any usual spelling, and everything that looks like such a key as `***`."""
     for spelling in key.spellings():
         text = text.replace(spelling, HIDDEN)
-    return _KEY_LIKE.sub(HIDDEN, text)
+    return _KEY_LIKE.sub(HIDDEN, key.escaped().hidden_in_text(text) if _has_escapes(text) else text)
+
+
+class Escaped:
+    """Finds a text of latin-1 where any character may be written as `\\u0041`, `\\/`, `%41`, `&#65;` or `&amp;`.
+
+    Also when only some are, and when the escapes were escaped again, as in JSON inside of JSON. Of the texts `more`,
+    such as its base64, only what is no letter or digit may be. `length_max`: the most bytes that the text can take.
+    """
+
+    def __init__(self, text: str, more: Iterable[str] = ()) -> None:
+        self._units = [_unit(character) for character in text]
+        others = ["".join(c if c.isalnum() else _unit(c) for c in other) for other in sorted(more, key=len)]
+        patterns = ["".join(self._units), *reversed(others)]
+        self._text = [re.compile(pattern) for pattern in patterns]
+        self._octets = [re.compile(pattern.encode("latin-1")) for pattern in patterns]
+        self.length_max = len(text) * _UNIT_BYTES_MAX
+
+    def hidden(self, block: bytes) -> bytes:
+        """The bytes with each of the texts as `***`."""
+        for pattern in self._octets:
+            block = pattern.sub(HIDDEN.encode(), block)
+        return block
+
+    def hidden_in_text(self, text: str) -> str:
+        """The same for text."""
+        for pattern in self._text:
+            text = pattern.sub(HIDDEN, text)
+        return text
+
+    def count(self, octets: Buffer) -> int:
+        """How often the texts are found in the bytes."""
+        return sum(1 for pattern in self._octets for _ in pattern.finditer(octets))
+
+    def without_beginning(self, octets: bytes) -> bytes:
+        """The bytes without the beginning of the first text at their end, if it is four characters or longer."""
+        for start in range(max(0, len(octets) - self.length_max), len(octets) - 3):
+            at, known = start, 0
+            for unit in self._units:
+                found = re.compile(unit.encode("latin-1")).match(octets, at)
+                if found is None:
+                    break
+                at, known = found.end(), known + 1
+            if known >= 4 and _CUT_ESCAPE.fullmatch(octets, at):
+                return octets[:start]
+        return octets
+
+
+# The longest way to write a character: `\\\\u0041` with four backslashes, or `&#x000041;`.
+_UNIT_BYTES_MAX = 11
+_CUT_ESCAPE = re.compile(rb"(?:\\{1,4}(?:u[0-9A-Fa-f]{0,4})?|%(?:25)?[0-9A-Fa-f]?|&[#a-z0-9A-Fx]{0,9})?")
+
+
+def _has_escapes(text: bytes | str) -> bool:
+    """Whether a text can hold an escape at all. Asked first, because it takes no time and pictures hold none."""
+    if isinstance(text, bytes):
+        return b"\\u00" in text or b"%" in text or b"&" in text
+    return "\\u00" in text or "%" in text or "&" in text
+
+
+def _unit(character: str) -> str:
+    """A pattern for one character of latin-1 in each way that it may be written; it begins with a branch of literals,
+    so that the search for it is fast."""
+    number = ord(character)
+    two = f"(?i:{number:02x})"
+    ways = [f"\\\\\\\\{{0,3}}u00{two}", f"%(?:25)?{two}", f"&#(?:0{{0,4}}{number}|[xX]0{{0,4}}{two});"]
+    if character in '"\\/':
+        ways.append("\\\\" + re.escape(character))
+    if html.escape(character) != character:
+        ways.append(html.escape(character).replace("&#x27;", "&apos;"))
+    if number > 127:
+        ways.append(re.escape(character.encode().decode("latin-1")))  # its bytes in UTF-8
+    return f"(?:{'|'.join([*ways, re.escape(character)])})"
 
 
 class Redaction:
@@ -91,8 +173,9 @@ class Redaction:
         texts = key.spellings()
         # Endpoints may echo a latin-1 key in either encoding.
         encoded = {text.encode(encoding) for text in texts for encoding in ("latin-1", "utf-8")}
+        self._key = key
         self._spellings = sorted(encoded, key=len, reverse=True)
-        self._overlap = len(self._spellings[0]) - 1
+        self._overlap = _UNIT_BYTES_MAX * len(self._spellings[0]) - 1
         self._held = b""
 
     def feed(self, block: bytes) -> bytes:
@@ -110,38 +193,45 @@ class Redaction:
     def broken_off(self) -> bytes:
         """What was held back of a stream that does not go on, without the beginning of a key at its end."""
         rest = self.finish()
-        for size in range(min(len(rest), self._overlap), 3, -1):
+        for size in range(min(len(rest), len(self._spellings[0]) - 1), 3, -1):
             if any(spelling.startswith(rest[-size:]) for spelling in self._spellings):
                 return rest[:-size]
-        return rest
+        return self._key.escaped().without_beginning(rest) if _has_escapes(rest) or b"\\" in rest else rest
 
     def _hidden(self, block: bytes) -> bytes:
         for spelling in self._spellings:
             block = block.replace(spelling, HIDDEN.encode())
-        return block
+        return self._key.escaped().hidden(block) if _has_escapes(block) else block
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """Raw, with JSON's escapes, in hex, in base64 and URL-encoded."""
+    """Raw, with JSON's short escapes, in hex, in base64 and URL-encoded."""
     octets = secret.encode("latin-1")
     escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
     found = {
         secret,
         escaped,
-        escaped.replace("/", "\\/"),
         octets.hex(),
         octets.hex().upper(),
         quote(secret, safe=""),
         quote(secret, safe="/"),
+        *_in_base64(secret),
     }
-    # Inside a longer base64 text the key begins at one of three offsets; only the characters it alone decides count.
+    found |= {text.replace("/", "\\/") for text in found}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _in_base64(secret: str) -> set[str]:
+    """In a longer base64 text it begins at one of three offsets; only characters that it alone decides count."""
+    octets = secret.encode("latin-1")
+    found = set()
     for offset in range(3):
         first = -(-offset * 8 // 6)
         last = (offset + len(octets)) * 8 // 6
         padded = bytes(offset) + octets
         found.add(base64.b64encode(padded).decode()[first:last])
         found.add(base64.urlsafe_b64encode(padded).decode()[first:last])
-    return tuple(sorted(found, key=len, reverse=True))
+    return found
 
 
 def _checked(text: str, where: str) -> Key:

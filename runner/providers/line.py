@@ -147,6 +147,13 @@ def connect_words(error: OSError) -> str:
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Special ranges that the standard library of some Python takes for the open internet: protocol assignments
+# (RFC 6890), translation inside a site
+# (RFC 8215), 6to4 relays (RFC 7526), documentation (RFC 9637) and segment routing (RFC 9602).
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in ("64:ff9b:1::/48", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16")
+)
 
 
 def is_public(address: str) -> bool:
@@ -166,6 +173,8 @@ def is_public(address: str) -> bool:
             return is_public(str(wrapped))
         if ip.is_site_local or ip.scope_id is not None:
             return False
+    if any(ip in network for network in _SPECIAL):
+        return False
     return ip.is_global and not (
         ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified
     )

@@ -40,7 +40,9 @@ class Billed:
     """It was bought. `amount_micros` None: bought, but the amount is missing or unreadable (contract B).
 
     `amount_text` is `usage.billed_amount` as received. `result` is the decoded picture file, None when no
-    usable picture came, with `fault` saying why.
+    usable picture came, with `fault` saying why. `stops_run`: it was billed by an answer after which no further
+    request of this run can succeed, such as a 401; then `code` and `message` are those of the Declined that it would
+    have been without the bill, otherwise they are empty.
     """
 
     evidence: Evidence
@@ -48,6 +50,9 @@ class Billed:
     amount_text: str | None
     result: Path | None
     fault: str | None = None
+    stops_run: bool = False
+    code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,13 @@ class Unknown:
     `code` is a stable word. No complete answer: `no-answer`, `answer-cut`, `answer-too-large`, `timed-out`,
     `cancelled`, `picture-unreadable`, `answer-lost`, `spool-unreadable`. An answer that does not say:
     `answer-unreadable`, `error-in-success`, `bill-unreadable`, `redirected`, `server-error`, `unexpected-status`.
+    `stops_run`: whatever becomes of it, no further request of this run can succeed (key refused, account empty).
     """
 
     evidence: Evidence
     code: str
     message: str
+    stops_run: bool = False
 
 
 Outcome = Billed | Declined | Unknown

@@ -105,7 +105,7 @@ def opened(path: Path) -> Iterator[Answer]:
             line = json.loads(file.readline(_LINE_BYTES_MAX))
             status, headers = int(line["status"]), {str(k): str(v) for k, v in line["headers"].items()}
             received_at = datetime.fromisoformat(line["received_at"]).astimezone(UTC)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise NotASpool(f"`{path}` is not a spooled answer") from None
         body = _body(file.fileno(), file.tell())
         try:

@@ -92,6 +92,8 @@ RUNNING = (
 ENDING = (
     Point("end the run", (f"{_LEDGER}.end_run",), _IN_ONE_TRANSACTION),
     Point("let go", ("runner.ledger.owners:Owner.let_go",)),
+    Point("write checkpoints", ("runner.witness:Witness.write",)),
+    Point("append a checkpoint", ("runner.trail.checkpoint:append",)),
 )
 # … and the recovery of an earlier death do. In a recovery, the points of booking strike as well.
 RECOVERING = (
@@ -101,6 +103,8 @@ RECOVERING = (
     Point("read the spool", ("runner.providers.omixa:OmixaProvider.read_spooled",)),
     Point("sweep", ("runner.recovery:_sweep",)),
     Point("keep what was left behind", ("runner.recovery:_clear_spool",)),
+    Point("forget the ended", ("runner.recovery:_forget_ended",)),
+    Point("see that it adds up", ("runner.recovery:check",)),
     Point("restore", ("runner.booking:restore",)),
     Point("record a delivery", (f"{_LEDGER}.deliver",), _IN_ONE_TRANSACTION),
 )

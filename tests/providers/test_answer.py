@@ -284,6 +284,108 @@ def test_usage_that_appears_twice_is_no_amount() -> None:
     assert outcome.result is not None
 
 
+# --- never free while anything readable speaks of a bill ---------------------------------------------------------
+
+REFUSALS = [400, 401, 402, 403, 404, 405, 413, 415, 422, 429]
+FREE = {"billed_amount": "0.000000"}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no", "usage": BILL}},
+        {"error": "no", "billed_amount": "0.6"},
+        {"error": "no", "data": [{"usage": BILL}]},
+        {"error": "the upstream said " + json.dumps({"usage": BILL})},
+        {"error": "the upstream said " + json.dumps({"error": json.dumps({"usage": BILL})})},
+        {"error": {"usage": BILL}, "usage": None},
+        {"error": {"usage": BILL}, "usage": FREE},
+        {"error": {"usage": {"billed_amount": None}}},
+        [{"usage": BILL}],
+        b'{"error": {"billed\\u005famount": "0.6"}}',
+        b'[{"usage": {"billed\\u005famount": "0.6"}}]',
+        b'{"usage": {"billed_amount": "0.000000", "billed_amount": "0.6"}}',
+        b'{"usage": {"billed_amount": "0.000000"}, "usage": {"billed_amount": "0.6"}}',
+        b'{"error": {"usage": {"billed_amount": "0.6"}}, "error": "no"}',
+        {"error": "no", "data": PICTURE_DATA},
+        {"error": "no", "data": [{"url": "https://pictures.example/1"}]},
+        {"error": "no", "data": PICTURE_DATA, "usage": FREE},
+        b"\x1f\x8b\x08 gzip, and no header says so",
+        b"\x28\xb5\x2f\xfd zstd, and no header says so",
+        b"\xff\xfe" + json.dumps({"usage": BILL}).encode("utf-16-le"),
+        json.dumps({"usage": BILL}).encode("utf-16-be"),
+        json.dumps({"usage": BILL}).encode("utf-32-be"),
+        {"deep": json.loads("[" * 62 + "]" * 62), "usage": {"x": [[[BILL]]]}},
+    ],
+)
+def test_a_refusal_that_speaks_of_a_bill_or_brings_a_picture_is_in_doubt(status: int, body: object) -> None:
+    outcome = judge(status, body, {"retry-after": "7"})
+    assert isinstance(outcome, Unknown)
+    assert outcome.code in ("bill-unreadable", "answer-unreadable")
+    assert outcome.stops_run == (status in (401, 402, 403))
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "no", "usage": FREE},
+        {"error": {"message": "no", "usage": FREE}},
+        {"error": {"message": "no", "usage": FREE}, "usage": FREE},
+        {"error": "no", "usage": None},
+        {"error": "no", "data": []},
+        {"error": "no", "data": [{"b64_json": None, "url": None}]},
+        {"error": "no", "data": [{"b64_json": "", "url": ""}]},
+        b"x marks the spot",
+    ],
+)
+def test_a_refusal_whose_every_amount_is_zero_is_one(status: int, body: object) -> None:
+    assert isinstance(judge(status, body), Declined)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, {"error": "bad key", "usage": BILL}, "key-refused"),
+        (403, {"error": "no", "usage": BILL}, "key-refused"),
+        (402, {"usage": BILL}, "account-empty"),
+        (429, {"error": {"code": "insufficient_quota"}, "usage": BILL}, "account-empty"),
+        (400, {"error": {"code": "budget_exceeded"}, "usage": BILL}, "account-empty"),
+    ],
+)
+def test_a_bill_does_not_hide_that_the_run_cannot_go_on(status: int, body: object, code: str) -> None:
+    outcome = judge(status, body)
+    assert isinstance(outcome, Billed)
+    assert (outcome.amount_micros, outcome.stops_run, outcome.code) == (39_000, True, code)
+    assert outcome.message.startswith(f"the endpoint answered {status}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"data": PICTURE_DATA, "usage": BILL}),
+        (200, {"error": {"code": "insufficient_quota"}, "usage": BILL}),
+        (400, {"error": "no", "usage": BILL}),
+        (403, {"name": "content_moderation", "errors": [], "usage": BILL}),
+        (429, {"usage": BILL}),
+        (500, {"error": {"code": "insufficient_quota"}, "usage": BILL}),
+    ],
+)
+def test_any_other_bill_lets_the_run_go_on(status: int, body: object) -> None:
+    outcome = judge(status, body)
+    assert isinstance(outcome, Billed)
+    assert (outcome.stops_run, outcome.code, outcome.message) == (False, "", "")
+
+
+def test_an_answer_may_be_nested_64_deep_and_no_deeper_whoever_reads_it() -> None:
+    for depth, found in ((63, Billed), (64, Unknown)):
+        body = b'{"usage": {"billed_amount": "0.039000"}, "x": ' + b"[" * depth + b"]" * depth + b"}"
+        assert isinstance(judge(200, body), found)
+    brackets = json.dumps({"message": "[{" * 500, "x": [[]] * 500, "usage": BILL})
+    assert isinstance(judge(200, brackets.encode()), Billed)
+
+
 # --- pictures -------------------------------------------------------------------------------------------------
 
 BIG = bytes(range(256)) * 5000  # longer than a block, and not a multiple of three

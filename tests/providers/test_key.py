@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import html
 import json
 import os
 import pickle
@@ -167,6 +168,78 @@ def test_the_key_is_hidden_in_every_usual_spelling(secret: str) -> None:
         # Not more than the edges that the key shares with its surroundings may be left of it.
         longest = max(len(part) for part in hidden.removeprefix("before ").removesuffix(" after").split("***"))
         assert longest <= 12
+
+
+def escaped(secret: str) -> dict[str, str]:
+    """The key with every character, or only some, written as an escape."""
+    octets = secret.encode("latin-1")
+    base = base64.b64encode(octets).decode()
+    return {
+        "json, lower case": "".join(f"\\u{ord(c):04x}" for c in secret),
+        "json, upper case": "".join(f"\\u{ord(c):04X}" for c in secret),
+        "json, one character": secret[:9] + f"\\u{ord(secret[9]):04x}" + secret[10:],
+        "json, every other": "".join(c if n % 2 else f"\\u{ord(c):04x}" for n, c in enumerate(secret)),
+        "json inside of json": "".join(f"\\\\u{ord(c):04x}" for c in secret),
+        "json, as python writes it": json.dumps(secret)[1:-1],
+        "url, every character": "".join(f"%{octet:02X}" for octet in octets),
+        "url, lower case": "".join(f"%{octet:02x}" for octet in octets),
+        "url, twice": quote(quote(secret, safe=""), safe=""),
+        "html": "".join(f"&#{ord(c)};" for c in secret),
+        "html, hex": "".join(f"&#x{ord(c):x};" for c in secret),
+        "html, named": html.escape(secret),
+        "base64 in json": "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in base),
+        "base64 in a url": quote(base, safe=""),
+        "base64, slashes escaped": base.replace("/", "\\/"),
+    }
+
+
+@pytest.mark.parametrize("secret", [SECRET, ODD, "clé-&<1234>/\\x"])
+@pytest.mark.parametrize("how", list(escaped(SECRET)))
+def test_the_key_is_hidden_also_where_escapes_are_written_for_its_characters(how: str, secret: str) -> None:
+    written = escaped(secret)[how]
+    if how == "url, twice" and "é" in secret:
+        written = written.replace("%25C3%25A9", "%25E9")
+    key = Key(secret)
+    shown = redact(f"before {written} after", key)
+    redaction = Redaction(key)
+    passed = redaction.feed(f"before {written} after".encode("latin-1")) + redaction.finish()
+    for hidden in (shown, passed.decode("latin-1")):
+        assert hidden.startswith("before ")
+        assert hidden.endswith(" after")
+        assert "***" in hidden
+        # Of base64, the last character belongs to the key and to what follows it, and padding is no part of it.
+        assert len(hidden) <= len("before *** after") + (len("g\\u003d\\u003d") if "base64" in how else 0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=30), st.lists(st.integers(0, 3), min_size=24, max_size=24), st.data())
+def test_the_escaped_key_is_hidden_wherever_the_blocks_of_a_stream_are_cut(
+    cuts: list[int], ways: list[int], data: st.DataObject
+) -> None:
+    spelled_ways = (lambda c: c, lambda c: f"\\u{ord(c):04x}", lambda c: f"%{ord(c):02X}", lambda c: f"&#{ord(c)};")
+    written = "".join(spelled_ways[way](c) for way, c in zip(ways, SECRET, strict=True)).encode()
+    noise = data.draw(st.binary(max_size=300))
+    redaction = Redaction(Key(SECRET))
+    out, rest = b"", noise + b" " + written + b" " + noise
+    for cut in [*cuts, len(rest)]:
+        out += redaction.feed(rest[:cut])
+        rest = rest[cut:]
+    assert b" *** " in out + redaction.finish()
+
+
+def test_a_stream_that_breaks_off_inside_an_escaped_key_does_not_show_its_beginning() -> None:
+    whole = escaped(SECRET)["json, every other"].encode()
+    for size in range(30, len(whole)):
+        redaction = Redaction(Key(SECRET))
+        out = redaction.feed(b'{"error": "bad key ' + whole[:size])
+        assert out + redaction.broken_off() == b'{"error": "bad key '
+    assert whole[:30].count(b"u00") >= 4
+
+
+def test_what_only_looks_like_an_escape_passes_unchanged() -> None:
+    body = b'{"a": "50% of it &amp; \\u00e9 \\u0041", "b": "omx%5Flive is no key \\u00"}'
+    redaction = Redaction(Key(SECRET))
+    assert redaction.feed(body) + redaction.finish() == body
 
 
 def test_everything_that_looks_like_a_key_of_this_provider_is_hidden() -> None:

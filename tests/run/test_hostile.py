@@ -195,8 +195,9 @@ def test_a_ledger_belongs_to_one_project(studio: Studio, tmp_path_factory: pytes
     assert not (other / "out").exists()
 
 
-def test_an_error_that_states_a_bill_of_zero_still_stops_the_run(studio: Studio) -> None:
-    """The endpoint of this test answers each request with 401 and `usage.billed_amount` zero."""
+@pytest.mark.parametrize("bill", ["0.000000", "0.039000"])
+def test_a_key_that_is_refused_stops_the_run_also_with_a_bill(studio: Studio, bill: str) -> None:
+    """The endpoint of this test answers each request with 401 and `usage.billed_amount`."""
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -206,7 +207,7 @@ def test_an_error_that_states_a_bill_of_zero_still_stops_the_run(studio: Studio)
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             requests.append(1)
-            body = b'{"error": "unauthorized", "usage": {"billed_amount": "0.000000"}}'
+            body = b'{"error": "unauthorized", "usage": {"billed_amount": "%s"}}' % bill.encode()
             self.send_response(401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -226,7 +227,7 @@ def test_an_error_that_states_a_bill_of_zero_still_stops_the_run(studio: Studio)
     assert ended.code == 4, ended
     assert len(requests) == 1
     assert "api_key" in ended.out
-    assert studio.states() == {"released": 1}
+    assert studio.states() == {"released" if bill == "0.000000" else "settled": 1}
 
 
 # ---- the end is told truly

@@ -1,0 +1,1 @@
+"""Hostile input: what the program promises of bytes that nobody vouches for."""

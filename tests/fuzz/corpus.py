@@ -1,0 +1,299 @@
+"""Good and bad examples of every kind of input, to be mutated: recipes, answers to each row, pictures of each sort."""
+
+import base64
+import json
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image, ImageCms
+
+from tests.images.samples import chunk, encoded, orientation, png, scene, sixteen_bit_png
+
+HOUSE = Path(__file__).parents[2]
+
+AMOUNT_WORDS = (
+    *(
+        b"0",
+        b"1",
+        b"9",
+        b".",
+        b"-",
+        b"+",
+        b"e",
+        b"E",
+        b"_",
+        b" ",
+        b"\n",
+        b"\0",
+        b"NaN",
+        b"Infinity",
+        b"0x",
+        b"1E+1000000",
+    ),
+    *("٣".encode(), "９".encode(), "．".encode(), b"000000", b"999999999", b"0.000000000001", b",", b"\xff"),
+)
+ANSWER_WORDS = (
+    *(
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"null",
+        b"true",
+        b"NaN",
+        b"-Infinity",
+        b"1e999999",
+        b"\\u0000",
+        b"\\ud800",
+    ),
+    *(b'"usage"', b'"billed_amount"', b'"billed\\u005famount"', b'"0.039000"', b'"0.000000"', b'"error"', b'"data"'),
+    *(b'"b64_json"', b'"url"', b'"https://x.example/"', b'"QUJD"', b'"detail"', b'"name"', b'"errors"', b'"code"'),
+    *(b"omx_live_fuzz-Key_4hT9q", b"omx_live_fuzz\\u002dKey_4hT9q", b"omx_live_fuzz%2DKey_4hT9q", b"moderation"),
+    *(
+        b"insufficient_quota",
+        b"\\",
+        b"\\\\",
+        b"<script",
+        b"&",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\x1f\x8b",
+        b"[" * 70,
+        b'"' * 9,
+    ),
+)
+TOML_WORDS = (
+    *(
+        b"[",
+        b"]",
+        b"[[",
+        b"]]",
+        b"{",
+        b"}",
+        b"=",
+        b".",
+        b",",
+        b"'",
+        b'"',
+        b"'''",
+        b'"""',
+        b"#",
+        b"\n",
+        b"\\",
+        b"\0",
+        b"\xff",
+    ),
+    *(b"true", b"nan", b"inf", b"1e999999999", b"1979-05-27", b"{stem}", b"{file:prompts/restore.txt}", b"{{", b"../"),
+    *(b"omx_live_abcdef", b"\xe2\x80\xae", b"[prompts.x]", b"[[sources]]", b"[output]", b"[budget]", b"[schedule]"),
+    *(b"folder", b"text", b"file", b"name", b"cron", b"* * * * *", b"include", b"**/", b"[a-", b"day", b"99999999999"),
+)
+NAME_WORDS = (
+    *(
+        b"{stem}",
+        b"{dir}",
+        b"{suffix}",
+        b"{parent}",
+        b"{prompt}",
+        b"{preset}",
+        b"{recipe}",
+        b"/",
+        b"..",
+        b".",
+        b"\0",
+        b" ",
+    ),
+    *(
+        b"con",
+        b"NUL",
+        b"lpt1",
+        b"com\xc2\xb9",
+        b"CONIN$",
+        b"~",
+        b"\\",
+        b":",
+        b"\n",
+        b"\x1b[2J",
+        b"{{",
+        b"}}",
+        b"x" * 90,
+    ),
+    *("\u202e".encode(), "\u2066".encode(), "\u200b".encode(), "ü".encode(), "u\u0308".encode(), "ß".encode(), b"\xff"),
+)
+PICTURE_WORDS = (
+    *(
+        b"\xff\xd8",
+        b"\xff\xd9",
+        b"\xff\xda",
+        b"\xff\xfe\0\2",
+        b"\xff\xe1",
+        b"\xff\xc2",
+        b"\xff\xc0",
+        b"Exif\0\0",
+        b"MM\0*",
+    ),
+    *(
+        b"IHDR",
+        b"IDAT",
+        b"IEND",
+        b"acTL",
+        b"fcTL",
+        b"PLTE",
+        b"tRNS",
+        b"iCCP",
+        b"eXIf",
+        b"zTXt",
+        b"VP8X",
+        b"VP8L",
+        b"ANMF",
+    ),
+    *(
+        b"\xff\xff\xff\xff",
+        b"\x7f\xff\xff\xff",
+        b"\0\0\0\0",
+        b"\x80\0\0\0",
+        b"\0\0\xea\x60",
+        b"\x10",
+        b"ICC_PROFILE\0\1\1",
+    ),
+)
+
+
+def amounts() -> list[bytes]:
+    """Amounts of every length, and what somebody could mean by one."""
+    good = ["0", "0.039000", "999999999.999999999999", "1", "12.5", "0.000001", "0.0000001", "123456789", "0.600000"]
+    bad = [
+        "",
+        "-1",
+        "+1",
+        "1e3",
+        "1E+1000000",
+        "NaN",
+        "0_039.0",
+        "00.1",
+        ".5",
+        "5.",
+        "1.0000000000000",
+        " 1",
+        "1\n",
+        "٣",
+    ]
+    return [text.encode() for text in good + bad]
+
+
+def answers() -> list[bytes]:
+    """An answer of every row of contract B and every rung of contract R, with each status somewhere."""
+    short = base64.b64encode(b"\x89PNG picture bytes" * 3).decode()
+    long = base64.b64encode(bytes(range(256)) * 12).decode()
+    bill = {"billed_amount": "0.039000"}
+    bodies: list[object] = [
+        {"created": 1780660800, "data": [{"b64_json": short, "url": None}], "usage": bill},
+        {"created": 1780660800, "data": [{"b64_json": long, "url": None}], "usage": bill},
+        {"data": [{"b64_json": "data:image/png;base64," + long}], "usage": {"billed_amount": "0.000000"}},
+        {"data": [{"b64_json": None, "url": "https://pictures.example/1?sig=x"}], "usage": bill},
+        {"data": [{"b64_json": short}]},
+        {"usage": bill},
+        {"error": {"message": "bad key omx_live_fuzz-Key_4hT9q", "type": "auth", "code": 401}},
+        {"error": "insufficient_quota", "usage": {"billed_amount": "0.000000"}},
+        {"error": {"message": "no", "usage": bill}},
+        {"name": "bad_request", "errors": ["a", {"message": "b", "field": "seed"}], "id": "f0a1"},
+        {"name": "content_moderation", "errors": ["x"]},
+        {"detail": [{"loc": ["body", "seed"], "msg": "too big", "type": "t"}]},
+        {"title": "Bad", "detail": "very", "status": 400, "type": "about:blank"},
+        {"message": "the upstream said " + json.dumps({"usage": bill})},
+        {"usage": {"billed_amount": 0.039}},
+        [{"usage": bill}],
+        "a text",
+    ]
+    raw = [json.dumps(body).encode() for body in bodies]
+    raw += [
+        b"<html><title>502 Bad</title><p>a &amp; b</p>",
+        b'{"usage": {"billed_amount": "0.6"}, "da',
+        b"",
+        b"\x1f\x8b\x08",
+    ]
+    raw += [json.dumps(bodies[0]).encode("utf-16"), b'{"error": "\\u006fmx_live_fuzz-Key_4hT9q"}']
+    return [
+        bytes([status, headers]) + body
+        for body in raw
+        for status, headers in ((0, 1), (6, 1), (7, 3), (17, 2), (19, 0))
+    ]
+
+
+def tomls() -> list[bytes]:
+    """Every recipe and omixa.toml of this repository, the broken ones too."""
+    found = [
+        b"\0" + path.read_bytes() for path in [*HOUSE.glob("recipes/*.toml"), *HOUSE.glob("tests/problems/*.toml")]
+    ]
+    found += [b"\0" + path.read_bytes() for path in HOUSE.glob("tests/problems/*/recipes/*.toml")]
+    found += [b"\1" + path.read_bytes() for path in HOUSE.glob("omixa.toml")]
+    found += [b"\1" + path.read_bytes() for path in HOUSE.glob("tests/problems/*/omixa.toml")]
+    return sorted(one for one in found if len(one) < 20_000)
+
+
+def output_names() -> list[bytes]:
+    """Templates with pictures of hostile names."""
+    templates = [
+        "{dir}/{stem}",
+        "{stem}",
+        "{recipe}/{parent}/{dir}/{stem}.{suffix}.{prompt}{preset}",
+        "a b",
+        "{{x}}/{stem}.",
+    ]
+    pictures = [
+        "a.png",
+        "sub/a.JPG",
+        ".../aux/a.png",
+        "con.png",
+        "\u202egnp.exe.png",
+        "x" * 190 + ".png",
+        "ü/ß.webp",
+        "a:b.png",
+    ]
+    return [f"{template}\0{picture}".encode() for template in templates for picture in pictures]
+
+
+def pictures() -> list[bytes]:
+    """A picture of every kind, good, odd and hostile; small ones, so that many can be tried."""
+    small = scene(64, 64)
+    files = [encoded(small.convert(mode), "PNG") for mode in ("RGB", "L", "RGBA", "LA", "P", "1")]
+    files += [encoded(small, "JPEG"), encoded(small, "JPEG", progressive=True), encoded(small.convert("L"), "JPEG")]
+    files += [encoded(small.convert("CMYK"), "JPEG"), encoded(small, "JPEG", exif=orientation(6))]
+    files += [encoded(small, "WEBP"), encoded(small, "WEBP", lossless=True), encoded(small.convert("RGBA"), "WEBP")]
+    files += [encoded(small, "PNG", exif=orientation(5)), encoded(small, "WEBP", exif=orientation(8))]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Under another name it is one that pictures are converted from.
+    foreign = profile.replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
+    files += [encoded(small, kind, icc_profile=one) for kind in ("PNG", "JPEG", "WEBP") for one in (profile, foreign)]
+    files += [sixteen_bit_png(), sixteen_bit_png(colour=0), *_animated(small), *_bombs(small)]
+    files += [encoded(small, kind) for kind in ("GIF", "BMP", "TIFF")]
+    files += [file[: len(file) // 2] for file in files[:12]]
+    return [bytes([wishes]) + file for number, file in enumerate(files) for wishes in (number % 8, 12)]
+
+
+def _animated(small: Image.Image) -> list[bytes]:
+    other = [small.rotate(90)]
+    return [encoded(small, kind, save_all=True, append_images=other) for kind in ("PNG", "WEBP")]
+
+
+def _bombs(small: Image.Image) -> list[bytes]:
+    plain = bytearray(encoded(small, "JPEG"))
+    start = plain.index(b"\xff\xc0") + 5
+    plain[start : start + 4] = struct.pack(">HH", 30_000, 30_000)
+    rows = (b"\0" + b"\x10" * 64 * 3) * 64
+    second = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000)))
+    size = (16_383).to_bytes(3, "little")
+    extended = struct.pack("<4sI", b"VP8X", 10) + bytes(4) + size + size
+    inner = encoded(small, "WEBP")[12:]
+    webp = b"RIFF" + struct.pack("<I", 4 + len(extended) + len(inner)) + b"WEBP" + extended + inner
+    return [
+        bytes(plain),
+        webp,
+        png(30_000, 30_000, 8, 2, bytes(10_000)),
+        png(64, 64, 8, 2, rows, second),
+        png(64, 64, 8, 2, rows, text),
+    ]
