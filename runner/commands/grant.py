@@ -71,7 +71,7 @@ def _give(project: str | None, amount: str, workspace: str, period: str, until: 
     try:
         micros = declared(amount)
     except ValueError as error:
-        raise UsageError(f"`{amount}` is not an amount: {error}", "write such as `12.50`") from None
+        raise UsageError(f"AMOUNT: {error}", "write such as `12.50`") from None
     if micros == 0:
         raise UsageError("a grant of nothing changes nothing", "write such as `12.50`")
     with reading.ledger(project, create=True) as (settings, database):
