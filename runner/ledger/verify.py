@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, text
+from sqlalchemy import Connection, Row, Select, func, or_, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from runner.ledger import chain
@@ -26,6 +26,7 @@ from runner.ledger.tables import (
     ENTRIES,
     LEDGER_STATE,
     LEVERS,
+    METADATA,
     RUNS,
     TEXTS,
     WORKSPACES,
@@ -111,6 +112,26 @@ def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, ba
         found.fault(f"prices of {price.model} in workspace {price.workspace} are not those of its attempts")
     for wrong in wrong_balances(connection) if balances else ():
         found.fault(wrong)
+    if _schema(connection) != _SCHEMA:
+        found.fault("the file has other tables, indexes or triggers than the program's migrations make")
+    # An index that leaves rows out shows different rows to different questions.
+    for line in connection.execute(text(f"PRAGMA integrity_check({FAULTS_MAX})")).scalars():
+        if line != "ok":
+            found.fault(f"the file is damaged: {line}")
+
+
+def _schema(connection: Connection) -> set[tuple[str, str, str]]:
+    """What the file is made of: kind, name, and of which table."""
+    rows = connection.execute(text("SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+    return {(row.type, row.name, row.tbl_name) for row in rows}
+
+
+_SCHEMA = {
+    ("table", "alembic_version", "alembic_version"),
+    *(("trigger", f"entries_no_{verb}", "entries") for verb in ("update", "delete")),
+    *(("table", name, name) for name in METADATA.tables),
+    *(("index", str(one.name), name) for name, table in METADATA.tables.items() for one in table.indexes),
+}
 
 
 # ---- the chain
@@ -125,6 +146,9 @@ def _chains(
     latest = ""
     for row in _stream(connection, select(ENTRIES).order_by(ENTRIES.c.id)):
         found.entries += 1
+        # No hash covers the number of an entry, and rows are only ever added, so the numbers have no gaps.
+        if row.id != found.entries:
+            found.fault(f"entry {row.id}: its number should be {found.entries}")
         end = found.chains.setdefault(row.workspace, ChainEnd())
         entry = _link(row, who_am_i, end, found)
         if row.at < latest:
@@ -276,6 +300,9 @@ class _Tables:
             if has != self.counts[what]:
                 self.found.fault(f"{table.name}: {has} {what} are there, and entries speak of {self.counts[what]}")
         columns = BUDGET_WINDOWS.c
+        for name, condition in _ENDED_BY_HALVES.items():
+            for number in self.connection.execute(condition).scalars():
+                self.found.fault(f"{name}: row {number} has an end that no entry speaks of")
         for row in self.connection.execute(select(columns.id, columns.cap_micros, columns.entry_id)):
             if self.caps.get(row.id) != (row.cap_micros, row.entry_id):
                 self.found.fault(f"budget_windows: row {row.id}: its cap is not what the newest entry about it says")
@@ -315,6 +342,14 @@ _COUNTS: dict[str, tuple[Any, Any]] = {
     "levers": (LEVERS, None),
     "ended levers": (LEVERS, LEVERS.c.ended_at.is_not(None)),
     "windows": (BUDGET_WINDOWS, None),
+}
+
+
+_ENDED_BY_HALVES = {
+    "runs": select(RUNS.c.id).where(RUNS.c.ended_at.is_(None), RUNS.c.outcome.is_not(None)),
+    "levers": select(LEVERS.c.id).where(
+        LEVERS.c.ended_at.is_(None), or_(LEVERS.c.ended_by.is_not(None), LEVERS.c.ended_note.is_not(None))
+    ),
 }
 
 

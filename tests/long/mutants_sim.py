@@ -43,11 +43,12 @@ _BOOK_UNKNOWN = """            ledger.unknown(
                 evidence=evidence,
                 result=None,
 """
-_ASSERT_AMOUNT = "        assert amount_micros > 0\n"
-_LOOK_BEFORE = """        assert amount_micros > 0
-        with self.database.write_transaction() as connection:
-            day = windows.local_day(self._moment(connection, at), run.zone)
-            for id_, cap in self._windows.all(connection, run, caps, day):
+_ASSERT_AMOUNT = "        assert amount_micros is None or amount_micros > 0\n"
+_LOOK_BEFORE = """        assert amount_micros is not None
+        with self._write(at) as writing:
+            connection = writing.connection
+            day = windows.local_day(balances.moment_of(connection, at), run.zone)
+            for id_, cap in self._windows.all(writing, run, caps, day, {}):
                 query = text("SELECT open_micros + settled_micros FROM budget_windows WHERE id = :id")
                 if connection.execute(query, {"id": id_}).scalar_one() + amount_micros > cap.cap_micros:
                     return balances.refusal(connection, [(id_, cap)], amount_micros, day)
@@ -68,8 +69,8 @@ _WINDOWS_THEN = '"WHERE id IN (SELECT window_id FROM attempt_windows WHERE attem
 _WINDOWS_NOW = """"WHERE id IN (SELECT max(n.id) FROM attempt_windows w JOIN budget_windows o ON o.id = w.window_id "
     "JOIN budget_windows n ON n.workspace = o.workspace AND n.scope = o.scope AND n.name = o.name "
     "AND n.period = o.period WHERE w.attempt_id = :attempt GROUP BY o.id)\""""
-_RECOVERED = "    _keep_left_behind(means)\n    return found\n"
-_RECOVERED_AND_EXPIRED = """    _keep_left_behind(means)
+_RECOVERED = "    _clear_spool(means)\n    return found\n"
+_RECOVERED_AND_EXPIRED = """    _clear_spool(means)
     with means.ledger.database.read() as connection:
         old = connection.exec_driver_sql("SELECT id FROM attempts WHERE state = 'unknown'").all()
     for (id_,) in old:
@@ -78,7 +79,6 @@ _RECOVERED_AND_EXPIRED = """    _keep_left_behind(means)
 """
 _NOT_MINE = "        os.close(file)\n        return None\n"
 _MINE_ANYWAY = "        return Owner(path, file)\n"
-_STOPS_IT = ".where(WORKSPACES.c.name == attempt.workspace, WORKSPACES.c.stopped_reason.is_(None))"
 
 FAULTS = (
     Fault(
@@ -106,8 +106,8 @@ FAULTS = (
         (
             (
                 LEDGER,
-                "amount = max(amount_micros, seen or 0)",
-                "amount = min([max(amount_micros, seen or 0), *(cap.cap_micros for cap in caps)])",
+                "amount = max(amount_micros or 0, seen or 0)",
+                "amount = min([max(amount_micros or 0, seen or 0), *(cap.cap_micros for cap in caps)])",
             ),
         ),
     ),
@@ -234,12 +234,28 @@ FAULTS = (
     Fault(
         "breach-goes-on",
         "a bill above its reservation stops the workspace",
-        ((LEDGER, _STOPS_IT, ".where(False)"),),
+        ((LEDGER, "            if breach:\n", "            if False:\n"),),
+    ),
+    Fault(
+        "grant-never-ends",
+        "the end of a grant is kept",
+        (
+            (
+                "runner/ledger/levers.py",
+                'bindparam("workspace"),\n    or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),\n)',
+                'bindparam("workspace"),\n)',
+            ),
+        ),
+    ),
+    Fault(
+        "stop-is-not-asked",
+        "nothing is reserved while a stop is in force",
+        ((LEDGER, "            if stopped is not None:\n                return stopped\n", ""),),
     ),
     Fault(
         "clock-goes-back",
         "windows only move forward",
-        ((LEDGER, "if latest is None or moment(at) >= latest:", "if True:"),),
+        ((LEDGER, "within = at if latest is None else max(at, latest)", "within = at"),),
     ),
     Fault(
         "new-window-starts-empty",
@@ -247,8 +263,8 @@ FAULTS = (
         (
             (
                 BALANCES,
-                "open_micros=open_micros, settled_micros=settled_micros, ends_at",
-                "open_micros=0, settled_micros=0, ends_at",
+                "open_micros=open_micros, settled_micros=settled_micros, entry_id",
+                "open_micros=0, settled_micros=0, entry_id",
             ),
         ),
     ),

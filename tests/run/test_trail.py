@@ -18,7 +18,7 @@ def checkpoints(studio: Studio) -> Path:
 
 def meddle(studio: Studio, statement: str) -> None:
     with closing(sqlite3.connect(studio.root / ".omixa" / "ledger.db")) as raw:
-        raw.executescript(f"DROP TRIGGER entries_no_update; {statement}")
+        raw.executescript(statement)
         raw.commit()
 
 
