@@ -234,7 +234,7 @@ FAULTS = (
     Fault(
         "breach-goes-on",
         "a bill above its reservation stops the workspace",
-        ((LEDGER, "            if breach:\n", "            if False:\n"),),
+        (("runner/ledger/levers.py", 'LEVERS.c.kind != "grant",', 'LEVERS.c.kind == "stop",'),),
     ),
     Fault(
         "grant-never-ends",

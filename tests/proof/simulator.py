@@ -444,6 +444,7 @@ class World:
         self.may_pay: Counter[str] = Counter()
         self.last_entry, self.last_at = 0, ""
         self.stops: list[tuple[str | None, str | None]] = []  # who is stopped (None: everybody), until when
+        self.last_reserved = ""
         self.grants: list[tuple[str, int, str, str]] = []  # period, amount, from, until
         self.totals: dict[tuple[str, str, str, str], int] = {}
         self.people = 0
@@ -963,6 +964,9 @@ class World:
             if until is None or at < until:
                 raise self.broken(f"attempt {attempt} was reserved while {workspace or 'everything'} is stopped")
         process = next(process for process in self.processes if process.run is not None and process.run.uid == uid)
+        if reserved_at < self.last_reserved:
+            raise self.broken(f"attempt {attempt} is of {reserved_at}, the one before of {self.last_reserved}")
+        self.last_reserved = reserved_at
         day = datetime.fromisoformat(reserved_at).astimezone(BERLIN).date()
         every = [*self.caps, *process.caps] if self.uneven else process.caps
         names = list(dict.fromkeys(window_of(cap, day) for cap in every))
