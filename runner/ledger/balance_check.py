@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, or_, select, text
 
 from runner import windows
-from runner.ledger import owners, usage
+from runner.ledger import chain, owners, usage
 from runner.ledger.database import Database
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, ENTRIES, LIVE_STATES, RUNS
 from runner.money import exact
@@ -32,8 +32,7 @@ def damage(database: Database) -> list[str]:
 def latest_moment(database: Database) -> datetime | None:
     """The moment of the latest entry, which the ledger never goes back behind; None before the first."""
     with database.read() as connection:
-        found = connection.execute(select(ENTRIES.c.at).order_by(ENTRIES.c.id.desc()).limit(1)).scalar_one_or_none()
-        return None if found is None else datetime.fromisoformat(found)
+        return chain.latest(connection)
 
 
 def dead_runs(database: Database, folder: Path) -> list[str]:
