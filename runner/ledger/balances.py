@@ -9,18 +9,16 @@ from hashlib import sha256
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
+    Integer,
     TextClause,
     and_,
     bindparam,
     false,
     func,
     insert,
-    literal,
     or_,
     select,
     text,
-    update,
 )
 
 from runner import windows
@@ -67,6 +65,47 @@ _OTHERS = select(BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.period).where(
 
 _RESERVED_LAST = select(ATTEMPTS.c.reserved_at).order_by(ATTEMPTS.c.id.desc()).limit(1)
 
+# What makes a window the one it is.
+_KEY = ("workspace", "scope", "name", "period", "label")
+_FIND = select(
+    BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.cap_micros, BUDGET_WINDOWS.c.open_micros, BUDGET_WINDOWS.c.settled_micros
+).where(*(BUDGET_WINDOWS.c[name] == bindparam(name) for name in _KEY))
+_ONE = select(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == bindparam("window"))
+_SET_CAP = text("UPDATE budget_windows SET cap_micros = :cap_micros, entry_id = :entry_id WHERE id = :window")
+_SET_ENTRY = text("UPDATE budget_windows SET entry_id = :entry_id WHERE id = :window")
+_ADD = insert(BUDGET_WINDOWS).returning(BUDGET_WINDOWS.c.id)
+_LAST = select(func.coalesce(func.max(ATTEMPTS.c.id), 0))
+_JOINED = (
+    select(ATTEMPT_WINDOWS.c.attempt_id)
+    .where(ATTEMPT_WINDOWS.c.window_id == bindparam("window"), ATTEMPT_WINDOWS.c.attempt_id <= bindparam("last"))
+    .order_by(ATTEMPT_WINDOWS.c.attempt_id)
+)
+
+# The attempts that count in a window: what was billed and what is still open. A run's window is made before its first.
+_OF_WORKSPACE = (
+    ATTEMPTS.c.workspace == bindparam("workspace"),
+    ATTEMPTS.c.state != "released",
+    ATTEMPTS.c.day.between(bindparam("first_day"), bindparam("last_day")),
+)
+_INSIDE: Mapping[str, tuple[ColumnElement[bool], ...]] = {
+    "workspace": _OF_WORKSPACE,
+    "recipe": (*_OF_WORKSPACE, ATTEMPTS.c.recipe == bindparam("name")),
+    "run": (false(),),
+}
+_SUMS = {
+    scope: select(
+        func.coalesce(func.sum(ATTEMPTS.c.reserved_micros).filter(ATTEMPTS.c.state.in_(LIVE_STATES)), 0),
+        func.coalesce(func.sum(ATTEMPTS.c.billed_micros), 0),
+    ).where(*inside)
+    for scope, inside in _INSIDE.items()
+}
+_JOIN = {
+    scope: insert(ATTEMPT_WINDOWS).from_select(
+        ["attempt_id", "window_id"], select(ATTEMPTS.c.id, bindparam("window", type_=Integer)).where(*inside)
+    )
+    for scope, inside in _INSIDE.items()
+}
+
 # Stands in for the cap of a window that exists although nothing is declared for it now: all amounts are far below.
 _NO_CAP = 2**62
 
@@ -104,11 +143,8 @@ class WindowRows:
         key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
         if key in self._ids:
             return self._ids[key]
-        names = dict(zip(("workspace", "scope", "name", "period", "label"), key, strict=True))
-        columns = BUDGET_WINDOWS.c
-        row = connection.execute(
-            select(columns.id, columns.cap_micros).where(*(columns[name] == value for name, value in names.items()))
-        ).first()
+        names = dict(zip(_KEY, key, strict=True))
+        row = connection.execute(_FIND, names).first()
         if row is None:
             ends_at = window.ends_at if window else None
             names["zone"] = run.zone
@@ -117,8 +153,7 @@ class WindowRows:
         if row.cap_micros != cap.cap_micros:
             facts = {"id": row.id, "cap_micros": cap.cap_micros, "before_micros": row.cap_micros}
             entry_id = writing.entry(run.workspace, "cap", run.who, facts)
-            changed = {"cap_micros": cap.cap_micros, "entry_id": entry_id}
-            connection.execute(update(BUDGET_WINDOWS).where(columns.id == row.id).values(changed))
+            connection.execute(_SET_CAP, {"cap_micros": cap.cap_micros, "entry_id": entry_id, "window": row.id})
         self._ids[key] = int(row.id)
         return int(row.id)
 
@@ -153,50 +188,36 @@ def _add_window(
 ) -> int:
     """A new window. A cap declared in the middle of a month counts the whole month: earlier attempts join it."""
     connection = writing.connection
-    earlier = _inside(names["workspace"], names["scope"], names["name"], window)
-    open_micros, settled_micros = connection.execute(_sums(earlier)).one()
+    scope = names["scope"]
+    inside = _inside(names["workspace"], scope, names["name"], window)
+    open_micros, settled_micros = connection.execute(_SUMS[scope], inside).one()
     values = {**names, "cap_micros": cap, "ends_at": ends_at}
-    row = insert(BUDGET_WINDOWS).values(**values, open_micros=open_micros, settled_micros=settled_micros, entry_id=0)
-    id_ = int(connection.execute(row.returning(BUDGET_WINDOWS.c.id)).scalar_one())
-    joined = select(ATTEMPTS.c.id, literal(id_)).where(*earlier)
-    connection.execute(insert(ATTEMPT_WINDOWS).from_select(["attempt_id", "window_id"], joined))
-    last = connection.execute(select(func.coalesce(func.max(ATTEMPTS.c.id), 0))).scalar_one()
+    sums = {"open_micros": open_micros, "settled_micros": settled_micros}
+    id_ = int(connection.execute(_ADD, {**values, **sums, "entry_id": 0}).scalar_one())
+    connection.execute(_JOIN[scope], {**inside, "window": id_})
+    last = connection.execute(_LAST).scalar_one()
     facts = {"id": id_, **values, "joined_to": last, "joined": joined_digest(connection, id_, last)}
     entry_id = writing.entry(names["workspace"], "window", who, facts)
-    connection.execute(update(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == id_).values(entry_id=entry_id))
+    connection.execute(_SET_ENTRY, {"entry_id": entry_id, "window": id_})
     return id_
 
 
 def joined_digest(connection: Connection, window_id: int, last: int) -> str:
     """A digest of the attempts, up to number `last`, that joined a window when it was made."""
-    query = (
-        select(ATTEMPT_WINDOWS.c.attempt_id)
-        .where(ATTEMPT_WINDOWS.c.window_id == window_id, ATTEMPT_WINDOWS.c.attempt_id <= last)
-        .order_by(ATTEMPT_WINDOWS.c.attempt_id)
-    )
     found = sha256()
-    for number in connection.execute(query).scalars():
+    for number in connection.execute(_JOINED, {"window": window_id, "last": last}).scalars():
         found.update(b"%d," % number)
     return found.hexdigest()
 
 
-def _inside(workspace: str, scope: str, name: str, window: windows.Window | None) -> list[ColumnElement[bool]]:
-    """The attempts that count in a window: what was billed and what is still open."""
+def _inside(workspace: str, scope: str, name: str, window: windows.Window | None) -> dict[str, str]:
+    """What the statements about the attempts of a window ask for; days are of the local calendar, both ends inside."""
     if scope == "run":
-        return [false()]  # a run's window is made before its first attempt
-    found = [ATTEMPTS.c.workspace == workspace, ATTEMPTS.c.state != "released"]
-    if scope == "recipe":
-        found.append(ATTEMPTS.c.recipe == name)
+        return {}
+    found = {"workspace": workspace, "first_day": "0000-00-00", "last_day": "9999-99-99"}
     if window is not None and window.first_day is not None and window.last_day is not None:
-        found.append(ATTEMPTS.c.day.between(window.first_day.isoformat(), window.last_day.isoformat()))
-    return found
-
-
-def _sums(inside: list[ColumnElement[bool]]) -> Select[int, int]:
-    return select(
-        func.coalesce(func.sum(ATTEMPTS.c.reserved_micros).filter(ATTEMPTS.c.state.in_(LIVE_STATES)), 0),
-        func.coalesce(func.sum(ATTEMPTS.c.billed_micros), 0),
-    ).where(*inside)
+        found |= {"first_day": window.first_day.isoformat(), "last_day": window.last_day.isoformat()}
+    return found | {"name": name} if scope == "recipe" else found
 
 
 def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> tuple[int, int, str | None]:
@@ -206,18 +227,13 @@ def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: da
     """
     window = None if cap.period == "run" else windows.window(cap.period, day, zone)
     ends_at = window.ends_at if window else None
-    columns = BUDGET_WINDOWS.c
-    row = connection.execute(
-        select(columns.open_micros, columns.settled_micros).where(
-            columns.workspace == workspace,
-            columns.scope == cap.scope,
-            columns.name == cap.name,
-            columns.period == cap.period,
-            columns.label == (window.label if window else "run"),
-        )
-    ).first()
-    found = row or connection.execute(_sums(_inside(workspace, cap.scope, cap.name, window))).one()
-    return found[0], found[1], moment(ends_at) if ends_at else None
+    key = (workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
+    row = connection.execute(_FIND, dict(zip(_KEY, key, strict=True))).first()
+    if row is not None:
+        taken = row.open_micros, row.settled_micros
+    else:
+        taken = connection.execute(_SUMS[cap.scope], _inside(workspace, cap.scope, cap.name, window)).one()
+    return taken[0], taken[1], moment(ends_at) if ends_at else None
 
 
 def take(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> bool:
@@ -232,7 +248,7 @@ def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int
     """Which window refuses; one that stays shut whatever is in flight comes first."""
     found: list[Refusal] = []
     for id_, cap in held:
-        row = connection.execute(select(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == id_)).one()
+        row = connection.execute(_ONE, {"window": id_}).one()
         taken = row.settled_micros + row.open_micros + amount
         if taken <= cap.cap_micros:
             continue

@@ -7,9 +7,10 @@ Balances (balances.py) change only here, together with the attempt and its entry
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, TextClause, bindparam, insert, select, text, update
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
@@ -83,6 +84,15 @@ _ATTEMPT = select(
     ATTEMPTS.c.item_key,
     ATTEMPTS.c.output_path,
 ).where(ATTEMPTS.c.id == bindparam("attempt"))
+_CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
+_ADD_WORKSPACE = insert(WORKSPACES)
+_ADD_RUN = insert(RUNS).returning(RUNS.c.id)
+_END_RUN = (
+    update(RUNS)
+    .where(RUNS.c.id == bindparam("run"), RUNS.c.ended_at.is_(None))
+    .values(ended_at=bindparam("at"), outcome=bindparam("how"))
+    .returning(RUNS.c.workspace, RUNS.c.who)
+)
 _DELIVERED = select(DELIVERIES.c.entry_id).where(DELIVERIES.c.output_path == bindparam("path"))
 _DELIVER = text(
     "INSERT INTO deliveries (output_path, item_key, result_digest, at, entry_id) "
@@ -109,11 +119,9 @@ class Ledger(Office):
         """Record that a run starts. Raises UsageError when the workspace was recorded with another currency."""
         with self._write(at) as writing:
             connection = writing.connection
-            known = connection.execute(
-                select(WORKSPACES.c.currency).where(WORKSPACES.c.name == run.workspace)
-            ).scalar_one_or_none()
+            known = connection.execute(_CURRENCY, {"workspace": run.workspace}).scalar_one_or_none()
             if known is None:
-                connection.execute(insert(WORKSPACES).values(name=run.workspace, currency=run.currency))
+                connection.execute(_ADD_WORKSPACE, {"name": run.workspace, "currency": run.currency})
                 writing.entry(run.workspace, "workspace", run.who, {"currency": run.currency})
             elif known != run.currency:
                 raise UsageError(
@@ -135,7 +143,7 @@ class Ledger(Office):
                 "program": run.program,
                 "started_at": moment(at),
             }
-            number = int(connection.execute(insert(RUNS).values(**values).returning(RUNS.c.id)).scalar_one())
+            number = int(connection.execute(_ADD_RUN, values).scalar_one())
             writing.entry(run.workspace, "run", run.who, {"id": number, **values})
             return number
 
@@ -143,12 +151,8 @@ class Ledger(Office):
         """Record how a run ended. Its open attempts, if any, keep their state."""
         with self._write(at) as writing:
             values = {"ended_at": moment(at), "outcome": outcome}
-            run = writing.connection.execute(
-                update(RUNS)
-                .where(RUNS.c.id == run_id, RUNS.c.ended_at.is_(None))
-                .values(values)
-                .returning(RUNS.c.workspace, RUNS.c.who)
-            ).first()
+            names = {"run": run_id, "at": values["ended_at"], "how": outcome}
+            run = writing.connection.execute(_END_RUN, names).first()
             if run is not None:
                 writing.entry(run.workspace, "run-ended", run.who, {"id": run_id, **values})
 
@@ -329,7 +333,7 @@ class Ledger(Office):
         with self._write(at) as writing:
             attempt = _open_attempt(writing.connection, attempt_id, "sent")
             values: dict[str, Any] = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
-            writing.connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt_id).values(**values))
+            _change(writing.connection, attempt_id, values)
             delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
             facts = attempt_facts(writing.identity, values) | delivery
             entry_id = writing.entry(attempt.workspace, "unknown", who, facts, attempt_id=attempt_id)
@@ -380,9 +384,7 @@ class Ledger(Office):
 
 
 def _stop_for_breach(writing: Writing, attempt: Any, billed: int, who: str) -> None:
-    currency = writing.connection.execute(
-        select(WORKSPACES.c.currency).where(WORKSPACES.c.name == attempt.workspace)
-    ).scalar_one()
+    currency = writing.connection.execute(_CURRENCY, {"workspace": attempt.workspace}).scalar_one()
     reason = (
         f"attempt {attempt.id} was billed {show(billed, currency)}, above its reservation of "
         f"{show(attempt.reserved_micros, currency)}"
@@ -438,8 +440,20 @@ def _open_attempt(connection: Connection, attempt_id: int, *states: str) -> Any:
 
 def _close(connection: Connection, attempt: Any, values: Mapping[str, Any], billed: int) -> None:
     """End an attempt: its reservation leaves every window it was made in, and what was billed enters them."""
-    connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.id == attempt.id).values(**values))
+    _change(connection, attempt.id, values)
     balances.free(connection, attempt.id, reserved=attempt.reserved_micros, billed=billed)
+
+
+def _change(connection: Connection, attempt_id: int, values: Mapping[str, Any]) -> None:
+    connection.execute(_change_statement(tuple(values)), {**values, "attempt": attempt_id})
+
+
+@cache
+def _change_statement(names: tuple[str, ...]) -> TextClause:
+    """As text it is built once for each set of columns, not once per request."""
+    assert all(name in ATTEMPTS.c for name in names)
+    columns = ", ".join(f"{name} = :{name}" for name in names)
+    return text(f"UPDATE attempts SET {columns} WHERE id = :attempt")  # noqa: S608 - names of columns, no input
 
 
 def _told(code: str, message: str | None, evidence: Evidence | None) -> dict[str, Any]:

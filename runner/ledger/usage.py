@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, bindparam, func, or_, select
 
 from runner import windows
 from runner.ledger import balances, clocks, levers
@@ -36,6 +36,70 @@ MEDIAN_OF = 1001
 
 # How many values one query names; SQLite allows 32 766.
 CHUNK = 1000
+
+# Statements are made once: made per call they cost several times what running them does.
+_MOVING = ATTEMPTS.c.state.in_(("reserved", "sent"))
+_OPEN_RUNS = select(RUNS.c.id, RUNS.c.uid).where(
+    or_(RUNS.c.ended_at.is_(None), RUNS.c.id.in_(select(ATTEMPTS.c.run_id).where(_MOVING)))
+)
+_UNFINISHED = select(ATTEMPTS).where(ATTEMPTS.c.run_id == bindparam("run"), _MOVING).order_by(ATTEMPTS.c.id)
+_BOOKED = (
+    select(ATTEMPTS.c.state, ATTEMPTS.c.result_digest)
+    .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
+    .where(
+        ATTEMPTS.c.id == bindparam("attempt"),
+        ATTEMPTS.c.state.in_(("settled", "released", "unknown")),
+        RUNS.c.uid == bindparam("uid"),
+        RUNS.c.ended_at.is_not(None),
+    )
+)
+_OUTPUT_PATHS = select(ATTEMPTS.c.output_path).where(ATTEMPTS.c.run_id == bindparam("run")).distinct()
+_RUN = select(RUNS).where(RUNS.c.id == bindparam("run"))
+_CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
+_OF_WORKSPACE = ATTEMPTS.c.workspace == bindparam("workspace")
+_VALUES: BindParameter[str] = bindparam("values", expanding=True)
+_DELIVERED = select(DELIVERIES.c.output_path, DELIVERIES.c.result_digest).where(DELIVERIES.c.output_path.in_(_VALUES))
+_SETTLED = (
+    select(ATTEMPTS.c.item_key, ATTEMPTS.c.id, ATTEMPTS.c.ended_at, ATTEMPTS.c.result_digest, ATTEMPTS.c.result_bytes)
+    .where(_OF_WORKSPACE, ATTEMPTS.c.state == "settled", ATTEMPTS.c.item_key.in_(_VALUES))
+    .order_by(ATTEMPTS.c.result_digest.is_not(None), ATTEMPTS.c.id)
+)
+_LIVE = select(ATTEMPTS.c.live_key, ATTEMPTS.c.id, ATTEMPTS.c.state).where(
+    _OF_WORKSPACE, ATTEMPTS.c.live_key.in_(_VALUES)
+)
+_DECLINED = (
+    select(ATTEMPTS.c.item_key, ATTEMPTS.c.id, ATTEMPTS.c.ended_at, ATTEMPTS.c.message)
+    .where(
+        _OF_WORKSPACE,
+        ATTEMPTS.c.state == "released",
+        ATTEMPTS.c.code.in_(DECLINED_FOR_GOOD),
+        ATTEMPTS.c.item_key.in_(_VALUES),
+    )
+    .order_by(ATTEMPTS.c.id)
+)
+_BEFORE = (
+    select(
+        ATTEMPTS.c.source_path,
+        ATTEMPTS.c.prompt_name,
+        ATTEMPTS.c.preset_name,
+        ATTEMPTS.c.source_digest,
+        ATTEMPTS.c.prompt_digest,
+        ATTEMPTS.c.negative_digest,
+        ATTEMPTS.c.options,
+        ATTEMPTS.c.model,
+    )
+    .where(_OF_WORKSPACE, ATTEMPTS.c.recipe == bindparam("recipe"), ATTEMPTS.c.source_path.in_(_VALUES))
+    .order_by(ATTEMPTS.c.id)
+)
+_HIGHEST = select(PRICES.c.highest_micros).where(
+    PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
+)
+_NEWEST_BILLS = (
+    select(ATTEMPTS.c.billed_micros)
+    .where(_OF_WORKSPACE, ATTEMPTS.c.model == bindparam("model"), ATTEMPTS.c.state == "settled")
+    .order_by(ATTEMPTS.c.id.desc())
+    .limit(MEDIAN_OF)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +257,14 @@ def doubts(database: Database) -> tuple[str | None, str | None]:
 
 def open_runs(database: Database) -> list[tuple[int, str]]:
     """Runs that have not ended, or have attempts that have not: number and uid. Their processes may be gone."""
-    moving = select(ATTEMPTS.c.run_id).where(ATTEMPTS.c.state.in_(("reserved", "sent")))
     with database.read() as connection:
-        query = select(RUNS.c.id, RUNS.c.uid).where(or_(RUNS.c.ended_at.is_(None), RUNS.c.id.in_(moving)))
-        rows = connection.execute(query)
-        return [(row.id, row.uid) for row in rows]
+        return [(row.id, row.uid) for row in connection.execute(_OPEN_RUNS)]
 
 
 def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
     """The attempts of a run that are reserved or sent."""
     with database.read() as connection:
-        query = select(ATTEMPTS).where(ATTEMPTS.c.run_id == run_id, ATTEMPTS.c.state.in_(("reserved", "sent")))
-        return list(connection.execute(query.order_by(ATTEMPTS.c.id)))
+        return list(connection.execute(_UNFINISHED, {"run": run_id}))
 
 
 def delivered(database: Database, output_path: str) -> str | None:
@@ -219,34 +279,22 @@ def booked(database: Database, attempt_id: int, spooled_as: str) -> tuple[str, s
     `spooled_as` is `<run uid>-<attempt id>`. None: not booked, its run is still going on, or it is of another run.
     """
     with database.read() as connection:
-        query = (
-            select(ATTEMPTS.c.state, ATTEMPTS.c.result_digest)
-            .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
-            .where(
-                ATTEMPTS.c.id == attempt_id,
-                ATTEMPTS.c.state.in_(("settled", "released", "unknown")),
-                RUNS.c.uid == spooled_as.rpartition("-")[0],
-                RUNS.c.ended_at.is_not(None),
-            )
-        )
-        row = connection.execute(query).one_or_none()
+        names = {"attempt": attempt_id, "uid": spooled_as.rpartition("-")[0]}
+        row = connection.execute(_BOOKED, names).one_or_none()
         return None if row is None else (row.state, row.result_digest)
 
 
 def output_paths(database: Database, run_id: int) -> list[str]:
     """Where the pictures of a run were to stand."""
     with database.read() as connection:
-        query = select(ATTEMPTS.c.output_path).where(ATTEMPTS.c.run_id == run_id).distinct()
-        return list(connection.execute(query).scalars())
+        return list(connection.execute(_OUTPUT_PATHS, {"run": run_id}).scalars())
 
 
 def run_facts(database: Database, run_id: int) -> RunFacts:
     """A run as it was recorded. Its zone is not recorded: nothing is reserved with these facts."""
     with database.read() as connection:
-        run = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one()
-        currency = connection.execute(
-            select(WORKSPACES.c.currency).where(WORKSPACES.c.name == run.workspace)
-        ).scalar_one()
+        run = connection.execute(_RUN, {"run": run_id}).one()
+        currency = connection.execute(_CURRENCY, {"workspace": run.workspace}).scalar_one()
     return RunFacts(
         uid=run.uid,
         workspace=run.workspace,
@@ -379,43 +427,28 @@ def _text(connection: Connection, digest: str | None) -> str | None:
     return found
 
 
-def _in_chunks(
-    connection: Connection, query: Select[Any], column: ColumnElement[Any], values: Sequence[str]
-) -> Iterator[Row[Any]]:
+def _in_chunks(connection: Connection, query: Select[Any], values: Sequence[str], **names: str) -> Iterator[Row[Any]]:
+    """The rows of a statement that asks for `values`, which may be many."""
     for start in range(0, len(values), CHUNK):
-        yield from connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+        yield from connection.execute(query, {**names, "values": values[start : start + CHUNK]})
 
 
 def _settled(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Paid]:
     """By item key; of several purchases the newest that brought a picture."""
-    columns = ATTEMPTS.c
-    query = (
-        select(columns.item_key, columns.id, columns.ended_at, columns.result_digest, columns.result_bytes)
-        .where(columns.workspace == workspace, columns.state == "settled")
-        .order_by(columns.result_digest.is_not(None), columns.id)
-    )
     return {
         row.item_key: Paid(row.id, row.ended_at[:10], row.result_digest, row.result_bytes)
-        for row in _in_chunks(connection, query, columns.item_key, keys)
+        for row in _in_chunks(connection, _SETTLED, keys, workspace=workspace)
     }
 
 
 def _live(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Live]:
-    columns = ATTEMPTS.c
-    query = select(columns.live_key, columns.id, columns.state).where(columns.workspace == workspace)
-    return {row.live_key: Live(row.id, row.state) for row in _in_chunks(connection, query, columns.live_key, keys)}
+    return {row.live_key: Live(row.id, row.state) for row in _in_chunks(connection, _LIVE, keys, workspace=workspace)}
 
 
 def _declined(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Declined]:
-    columns = ATTEMPTS.c
-    query = (
-        select(columns.item_key, columns.id, columns.ended_at, columns.message)
-        .where(columns.workspace == workspace, columns.state == "released", columns.code.in_(DECLINED_FOR_GOOD))
-        .order_by(columns.id)
-    )
     return {
         row.item_key: Declined(row.id, row.ended_at[:10], row.message or "")
-        for row in _in_chunks(connection, query, columns.item_key, keys)
+        for row in _in_chunks(connection, _DECLINED, keys, workspace=workspace)
     }
 
 
@@ -423,48 +456,23 @@ def _before(
     connection: Connection, workspace: str, recipe: str, source_paths: Sequence[str]
 ) -> dict[tuple[str, str, str], Before]:
     """The newest attempt at each place (source path, prompt name, preset name) of a recipe."""
-    columns = ATTEMPTS.c
-    query = (
-        select(
-            columns.source_path,
-            columns.prompt_name,
-            columns.preset_name,
-            columns.source_digest,
-            columns.prompt_digest,
-            columns.negative_digest,
-            columns.options,
-            columns.model,
-        )
-        .where(columns.workspace == workspace, columns.recipe == recipe)
-        .order_by(columns.id)
-    )
+    paths = list(dict.fromkeys(source_paths))
     return {
         (row.source_path, row.prompt_name, row.preset_name): Before(
             row.source_digest, row.prompt_digest, row.negative_digest, json.loads(row.options), row.model
         )
-        for row in _in_chunks(connection, query, columns.source_path, list(dict.fromkeys(source_paths)))
+        for row in _in_chunks(connection, _BEFORE, paths, workspace=workspace, recipe=recipe)
     }
 
 
 def _delivered(connection: Connection, output_paths: Sequence[str]) -> dict[str, str]:
-    query = select(DELIVERIES.c.output_path, DELIVERIES.c.result_digest)
-    return {
-        row.output_path: row.result_digest
-        for row in _in_chunks(connection, query, DELIVERIES.c.output_path, output_paths)
-    }
+    return {row.output_path: row.result_digest for row in _in_chunks(connection, _DELIVERED, output_paths)}
 
 
 def _price(connection: Connection, workspace: str, model: str, declared_micros: int | None) -> Price:
-    highest = connection.execute(
-        select(PRICES.c.highest_micros).where(PRICES.c.workspace == workspace, PRICES.c.model == model)
-    ).scalar_one_or_none()
-    newest = connection.execute(
-        select(ATTEMPTS.c.billed_micros)
-        .where(ATTEMPTS.c.workspace == workspace, ATTEMPTS.c.model == model, ATTEMPTS.c.state == "settled")
-        .order_by(ATTEMPTS.c.id.desc())
-        .limit(MEDIAN_OF)
-    ).scalars()
-    billed = list(newest)
+    names = {"workspace": workspace, "model": model}
+    highest = connection.execute(_HIGHEST, names).scalar_one_or_none()
+    billed = list(connection.execute(_NEWEST_BILLS, names).scalars())
     return Price(declared_micros, highest, statistics.median_low(billed) if billed else None)
 
 

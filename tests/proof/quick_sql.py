@@ -185,8 +185,9 @@ class QuickConnection:
         """Statements that are made once in these modules are found by their identity, without a cache key."""
         for module in modules:
             for value in vars(module).values():
-                if isinstance(value, ClauseElement):
-                    self._prebuilt[id(value)] = value
+                for one in value.values() if isinstance(value, dict) else (value,):
+                    if isinstance(one, ClauseElement):
+                        self._prebuilt[id(one)] = one
 
     def execute(self, statement: Any, values: Any = None) -> Rows:
         """Run one statement; a list of values runs it for each."""

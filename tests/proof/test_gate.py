@@ -190,7 +190,8 @@ def until(reached: Callable[[], bool]) -> None:
 def locks(path: Path) -> list[str]:
     """The kernel's lines about the gate: who holds it, and who waits for it or for a place before it.
 
-    The kernel tells them a page at a time, so a list that changes meanwhile may tell one twice: two that agree are true.
+    The kernel tells them a page at a time, so a list that changes meanwhile may tell one twice; two that agree are
+    true.
     """
     number = f":{gate_path(path).stat().st_ino} "
     before: list[str] | None = None
