@@ -13,6 +13,7 @@ import pytest
 from runner.cli import COMMANDS
 from runner.commands.run import _GRAVITY as GRAVITY_OF_RUNS
 from runner.errors import ExitCode
+from tests.long import mutants, mutants_sim
 
 ROOT = Path(__file__).parent.parent
 RUNNER = ROOT / "runner"
@@ -201,3 +202,11 @@ def test_contributing_points_at_files_that_are_there() -> None:
     named = re.findall(r"`((?:runner|tests|docs|benchmarks|migrations|recipes)/[\w./-]*)`", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_seeded_fault_still_finds_its_place() -> None:
+    """The long runs break the house on purpose; code that moved away from under a fault must be noticed here."""
+    places = [(mutant.name, mutant.file, mutant.old) for mutant in mutants.MUTANTS]
+    places += [(fault.name, file, old) for fault in mutants_sim.FAULTS for file, old, _ in fault.changes]
+    lost = [name for name, file, old in places if old not in (ROOT / file).read_text(encoding="utf-8")]
+    assert lost == []

@@ -138,8 +138,8 @@ MUTANTS = (
         "new-cap-starts-empty",
         "a cap declared in the middle of a month counts the whole month",
         BALANCES,
-        "open_micros=open_micros, settled_micros=settled_micros, entry_id",
-        "open_micros=0, settled_micros=0, entry_id",
+        '{"open_micros": open_micros, "settled_micros": settled_micros}',
+        '{"open_micros": 0, "settled_micros": 0}',
         f"{STATES} -k middle_of_a_month",
     ),
     Mutant(

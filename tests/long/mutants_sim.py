@@ -263,8 +263,8 @@ FAULTS = (
         (
             (
                 BALANCES,
-                "open_micros=open_micros, settled_micros=settled_micros, entry_id",
-                "open_micros=0, settled_micros=0, entry_id",
+                '{"open_micros": open_micros, "settled_micros": settled_micros}',
+                '{"open_micros": 0, "settled_micros": 0}',
             ),
         ),
     ),
