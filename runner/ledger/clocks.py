@@ -57,6 +57,17 @@ def believed(state: Any, at: datetime, up: Uptime | None) -> datetime:
     return at if expected is None else min(at, expected + JUMP_MAX)
 
 
+def ran_ahead(state: Any, at: datetime, up: Uptime | None) -> str | None:
+    """Why a moment is not believed where it would be written down as having passed; None: it is."""
+    if state.clock_doubt is not None:
+        reason: str = state.clock_doubt
+        return reason
+    expected = _expected(state, up)
+    if expected is None or at - expected <= JUMP_MAX:
+        return None
+    return f"the clock says {_text(at)}, but by this machine's own count it is {_text(expected)}"
+
+
 def doubt(
     writing: Writing,
     state: Any,

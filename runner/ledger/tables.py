@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0003"
+HEAD = "0004"
 
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -37,6 +37,11 @@ METADATA = MetaData(
 
 STATES = ("reserved", "sent", "unknown", "settled", "released")
 LIVE_STATES = ("reserved", "sent", "unknown")
+
+# How a slot stands. Waiting and running are of a living process; every other state is final, save that a slot which
+# nobody has begun may be taken over.
+SLOT_STATES = ("waiting", "running", "ran", "skipped", "refused", "failed", "missed", "overlapped")
+OPEN_SLOT_STATES = ("waiting", "running")
 
 # The chain of what concerns no single workspace.
 EVERYWHERE = "*"
@@ -259,3 +264,89 @@ DELIVERIES = Table(
     Column("at", Text, nullable=False),
     Column("entry_id", WHOLE, nullable=False, server_default="0"),  # which entry says so
 )
+
+# ---- records: rows that change only together with an entry that holds the whole row (records.py)
+
+SCHEDULES = Table(
+    "schedules",
+    METADATA,
+    # Since when a recipe's slots are watched over, by which timing, and whether an operator has paused it.
+    Column("recipe", Text, primary_key=True),
+    Column("workspace", Text, nullable=False),
+    Column("timing", Text),  # as slots.Timing spells it; None: it has no schedule any more
+    Column("zone", Text, nullable=False),
+    Column("since", Text, nullable=False),  # slots up to this moment are accounted for, whatever the timing was
+    Column("paused_at", Text),  # None: not paused
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    Column("entry_id", WHOLE, nullable=False),
+)
+
+SLOTS = Table(
+    "slots",
+    METADATA,
+    # One row a due moment, whoever sees it first: the unique pair is what makes a second scheduler harmless.
+    Column("id", WHOLE, primary_key=True),
+    Column("recipe", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),  # in words; None: there is nothing to say
+    Column("run_uid", Text),  # None: no run was begun
+    Column("owner", Text),  # the lock of the process that looks after it
+    Column("who", Text, nullable=False),
+    Column("claimed_at", Text, nullable=False),
+    Column("begun_at", Text),
+    Column("ended_at", Text),  # None while it waits or runs
+    Column("expected_micros", WHOLE),  # what the plan expected; None: there was no plan
+    Column("billed_micros", WHOLE),
+    Column("bought", Integer),
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint(f"state IN {SLOT_STATES}", name="state"),
+    CheckConstraint(f"(state IN {OPEN_SLOT_STATES}) = (ended_at IS NULL)", name="open_has_no_end"),
+    UniqueConstraint("recipe", "due_at"),
+    Index(
+        "ix_slots_open",
+        "recipe",
+        sqlite_where=text(f"state IN {OPEN_SLOT_STATES}"),
+        postgresql_where=text(f"state IN {OPEN_SLOT_STATES}"),
+    ),
+    Index("ix_slots_due", "due_at"),
+)
+
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    # One row an occasion: its key names what it is about, the threshold and the window, so it fires once.
+    Column("key", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("workspace", Text),  # None: about no single workspace
+    Column("message", Text, nullable=False),
+    Column("hint", Text),
+    Column("at", Text, nullable=False),
+    Column("entry_id", WHOLE, nullable=False),
+)
+
+ALERT_SENDINGS = Table(
+    "alert_sendings",
+    METADATA,
+    # How far each alert has come on each channel.
+    Column("alert", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # waiting | sent | given-up
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Text),  # when it is tried (again); None: not any more
+    Column("error", Text),
+    Column("at", Text, nullable=False),
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint("state IN ('waiting', 'sent', 'given-up')", name="state"),
+    CheckConstraint("(state = 'waiting') = (next_at IS NOT NULL)", name="waiting_has_a_moment"),
+    Index(
+        "ix_alert_sendings_waiting",
+        "next_at",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+)
+
+RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS)

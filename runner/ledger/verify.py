@@ -27,6 +27,7 @@ from runner.ledger.tables import (
     LEDGER_STATE,
     LEVERS,
     METADATA,
+    RECORDS,
     RUNS,
     TEXTS,
     WORKSPACES,
@@ -240,6 +241,7 @@ class _Tables:
         self.named = 0  # rows that a reservation made
         self.caps: dict[int, tuple[int, int]] = {}  # window → its cap, and the entry that says so
         self.delivered = 0  # the entries of the newest delivery at each path, folded into one number
+        self.recorded = {table.name: 0 for table in RECORDS}  # of the newest entry about each row, the same
         self.purged_to = 0
 
     def heard(self, number: int, entry: Entry) -> None:
@@ -271,6 +273,9 @@ class _Tables:
         delivery = facts.get("delivery")
         if delivery is not None:
             self.delivered ^= _fold(number) ^ _fold(delivery["replaces"])
+        record = facts.get("record")
+        if record is not None:
+            self.recorded[record["table"]] ^= _fold(number) ^ _fold(record["replaces"])
 
     def _row(self, number: int, what: str, table: Any, key: str, value: Any, facts: Mapping[str, Any]) -> None:
         self.counts[what] += 1
@@ -313,6 +318,7 @@ class _Tables:
             if state[name] != said:
                 self.found.fault(f"ledger_state: `{name}` is not what the newest entry about it says")
         self._deliveries()
+        self._records()
         rows = self.connection.execute(select(func.count()).select_from(ATTEMPT_WINDOWS)).scalar_one()
         if rows != self.joined + self.named:
             self.found.fault(f"attempt_windows: {rows} rows are there, and entries speak of {self.joined + self.named}")
@@ -333,6 +339,24 @@ class _Tables:
                 self.found.fault(f"deliveries: `{row.output_path}` is not what entry {row.entry_id} says")
         if left:
             self.found.fault("deliveries: a row is missing, or is an older one than the entries say")
+
+    def _records(self) -> None:
+        """Each row is what its newest entry says, and no entry's row is missing."""
+        for table in RECORDS:
+            left = self.recorded[table.name]
+            query = select(table, ENTRIES.c.payload).outerjoin(ENTRIES, ENTRIES.c.id == table.c.entry_id)
+            for row in _stream(self.connection, query):
+                left ^= _fold(row.entry_id)
+                entry = _read(row.payload)
+                said = None if entry is None else entry.facts.get("record")
+                has = {name: value for name, value in row._mapping.items() if name not in ("entry_id", "payload")}
+                name = "/".join(str(row._mapping[column.name]) for column in table.primary_key)
+                if said is None or said["table"] != table.name:
+                    self.found.fault(f"{table.name}: no entry speaks of row {name}")
+                elif said["row"] != has:
+                    self.found.fault(f"{table.name}: row {name} is not what entry {row.entry_id} says")
+            if left:
+                self.found.fault(f"{table.name}: a row is missing, or is an older one than the entries say")
 
 
 _COUNTS: dict[str, tuple[Any, Any]] = {

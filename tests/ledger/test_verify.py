@@ -6,23 +6,26 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from runner.errors import LedgerError
-from runner.ledger import export, verify
-from runner.ledger.database import Database, open_database
+from runner.ledger import export, records, verify
+from runner.ledger.agenda import Agenda
+from runner.ledger.database import Database, moment, open_database
 from runner.ledger.ends import chain_ends
 from runner.ledger.ledger import Ledger
+from runner.ledger.tables import ALERT_SENDINGS, ALERTS, EVERYWHERE
 from runner.ledger.values import Cap, Result
 from runner.ledger.verify import Seen
 from runner.plan import digest
 from runner.providers.provider import Evidence
 from runner.trail.merkle import Frontier
 from runner.trail.payload import decode, encode, leaf_hash
-from tests.ledger.conftest import MONTH, RUN, Desk, asked
+from tests.ledger.conftest import MONTH, RUN, Desk, asked, no_uptime
 
 BY = {"who": "ana@desk"}
 EVIDENCE = Evidence(status=200, headers={"date": "now"}, request_id="r-1", body_head='{"created": 1}')
@@ -80,8 +83,30 @@ def fill(ledger: Ledger) -> Desk:
     ledger.end_grant(number, note="over", at=desk.at, **BY)
     ledger.stop(None, reason="night", at=desk.at, **BY)
     ledger.doubt_clock("odd", at=desk.at, **BY)
+    fill_records(ledger, desk.at)
     ledger.end_run(desk.run_id, "done", at=desk.at)
     return desk
+
+
+def fill_records(ledger: Ledger, at: datetime) -> None:
+    """A schedule, slots that run and have ended, an alert and how far it came."""
+    agenda = Agenda(ledger.database, uptime=no_uptime)
+    agenda.watch("posters", "studio", "cron 0 2 * * *", "Europe/Berlin", at=at, **BY)
+    agenda.pause("posters", "studio", "Europe/Berlin", reason="holiday", at=at, **BY)
+    agenda.account("posters", "studio", [at, at + timedelta(hours=1)], "missed", "nobody was there", at=at, **BY)
+    slot = agenda.claim("posters", at + timedelta(hours=2), "studio", owner="o", at=at, **BY)
+    assert slot is not None
+    agenda.begin(slot.id, owner="o", at=at, **BY)
+    agenda.runs_as(slot.id, RUN.uid, 39_000, at=at, **BY)
+    agenda.end(slot.id, "ran", None, billed_micros=39_000, bought=1, at=at, **BY)
+    agenda.claim("posters", at + timedelta(hours=3), "studio", owner="o", at=at, **BY)
+    told = dict.fromkeys(column.name for column in ALERTS.columns if column.name != "entry_id")
+    told |= {"key": "breach 1", "kind": "breach", "message": "it cost more", "at": moment(at)}
+    sending = {"alert": "breach 1", "channel": "ops", "state": "waiting", "tries": 1, "error": "nobody answered"}
+    sending |= {"next_at": moment(at), "at": moment(at)}
+    with agenda._write(at) as writing:
+        records.put(writing, ALERTS, told, chain=EVERYWHERE, kind="alert", who="ana")
+        records.put(writing, ALERT_SENDINGS, sending, chain=EVERYWHERE, kind="alert-sending", who="ana")
 
 
 @pytest.fixture
@@ -200,6 +225,8 @@ def test_every_row_that_is_put_in_beside_its_like_is_found(full: Path, tmp_path:
                 like[name] = f"{like[name]}-2"
         if table in ("entries", "budget_windows"):
             like |= {"seq": 1000} if table == "entries" else {"label": "2031-01"}
+        if table == "slots":
+            like["due_at"] = "2031" + str(like["due_at"])[4:]
         columns, marks = ", ".join(like), ", ".join("?" * len(like))
         statement = (f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(like.values()))
         copy = meddle(full, tmp_path / "copy" / "ledger.db", statement)
