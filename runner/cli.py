@@ -22,6 +22,8 @@ COMMANDS = {
     "schema": "write the JSON Schema that editors use",
     "plan": "show what would be bought, and what it would cost; opens no socket",
     "run": "buy what the recipes ask for, within every budget",
+    "schedule": "run recipes when they are due; what comes, what was, what was missed",
+    "forecast": "what the schedules will cost, and the slot at which each budget ends",
     "budget": "show every budget window: cap, settled, open, left",
     "report": "what was spent, by day, recipe, model, cost centre and more",
     "audit": "every request: who, what, when, and what it cost",
@@ -29,6 +31,7 @@ COMMANDS = {
     "stop": "send nothing more, in one workspace or everywhere, in every process, at once",
     "resume": "let go on what a stop or a breach has stopped",
     "grant": "let a budget window take more than its cap, for a while",
+    "alert": "who is told of what: alerts, how far each has come, and a test",
     "doctor": "check settings, key, ledger, clock and disk",
     "sandbox": "serve the local endpoint: same contract, no account, no money",
 }

@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,7 @@ from runner import images
 from runner.booking import Done, Means, Stop, book, restore
 from runner.contracts.contract import Contract, OptionValue
 from runner.errors import DiskError, OmixaError
+from runner.lanes import Lanes
 from runner.ledger import usage
 from runner.ledger.clocks import is_off
 from runner.ledger.values import (
@@ -400,8 +401,11 @@ def execute(
     watch: Callable[[Done], None],
     canary: int | None = None,
     approve: Callable[[Tally], Stop | None] = lambda _: None,
+    lanes: Lanes | None = None,
 ) -> Tally:
     """Buy and restore, `concurrency` at a time; `watch` hears of every item, one at a time, from worker threads.
+
+    With `lanes` no more are in flight than have a place there, beside those of other runs.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
     `Tally.interrupted` says the last. With a `canary`, so many are bought first, and `approve` says why the others
@@ -412,7 +416,7 @@ def execute(
     # An item that shares another's purchase waits until that one is through.
     alone, shared = [i for i in wanted if i.after is None], [i for i in wanted if i.after is not None]
     for batch in (*_after_canary(alone, canary), shared):
-        _work_off(batch, purchase, means, control, concurrency, tally, watch)
+        _work_off(batch, purchase, means, control, concurrency, tally, watch, lanes)
         if tally.failure is not None:
             raise tally.failure
         if canary is not None and batch is not shared and not control.finishing:
@@ -442,6 +446,7 @@ def _work_off(
     concurrency: int,
     tally: Tally,
     watch: Callable[[Done], None],
+    lanes: Lanes | None,
 ) -> None:
     queue: Iterator[Item] = iter(batch)
     taking, telling = threading.Lock(), threading.Lock()
@@ -453,7 +458,8 @@ def _work_off(
             if item is None:
                 return
             try:
-                done = _perform_shared(item, purchase, means, control)
+                with nullcontext() if lanes is None else lanes.place(purchase.run.uid, lambda: control.finishing):
+                    done = _perform_shared(item, purchase, means, control)
             except BaseException as error:  # noqa: BLE001 - handed to the caller by execute
                 with telling:
                     tally.failure = tally.failure or error

@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner import __version__, images, items, plan
-from runner.booking import Means
+from runner.booking import Means, Stop
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problems
 from runner.drafts import draft, shown
 from runner.errors import UsageError
-from runner.execution import Purchase
+from runner.execution import Purchase, Tally
 from runner.identity import git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
 from runner.ledger.values import Cap, RunFacts
+from runner.money import show
 from runner.plan import Plan
 from runner.project import load_all
 from runner.recipe import Recipe
@@ -158,6 +159,25 @@ def _is_file_of_digest(path: Path, digest: str) -> bool:
         return False
 
 
+def canary_stop(made: Plan, tally: Tally) -> Stop | None:
+    """Why the others must not be bought after the canary, or None: all of it came, at the planned price."""
+    unit, planned = made.currency, made.price.expected_micros
+    assert planned is not None
+    if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
+        again = f"look at them, then `omixa run {made.recipe}` buys the others"
+        return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
+    dearest = max(done.billed_micros for done in tally.bought)
+    if dearest > planned:
+        message = f"a picture of the canary cost {show(dearest, unit)}, and the plan expects {show(planned, unit)}"
+        return Stop("canary", f"{message}; the others are not bought", f"`omixa plan {made.recipe}` has the new price")
+    return None
+
+
+def outcome_word(tally: Tally) -> str:
+    """How a run ended, as the ledger keeps it."""
+    return tally.stop.kind if tally.stop else "interrupted" if tally.interrupted else "done"
+
+
 @contextmanager
 def begin(
     recipe: Recipe, settings: Settings, made: Plan, means: Means, *, wishes: Wishes
@@ -177,7 +197,7 @@ def begin(
         zone=workspace.time_zone,
         recipe=recipe.name,
         recipe_path=shown(recipe.path, settings.root),
-        recipe_digest=hashlib.sha256(recipe.path.read_bytes()).hexdigest(),
+        recipe_digest=recipe.digest,
         git_commit=git.commit,
         git_dirty=git.dirty,
         cost_centre=recipe.cost_centre,

@@ -1,6 +1,7 @@
 """A recipe file → Recipe: what may be bought. Or every Problem in it, each with its place."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -32,7 +33,7 @@ from runner.declared import (
     unknown,
     wrong,
 )
-from runner.diagnostics import Place, Problem, Problems
+from runner.diagnostics import Place, Problem, Problems, did_you_mean
 from runner.settings import Names, Preset, Settings, TimeZone, names_of, preset_problems
 from runner.tomlfile import Loc, TomlFile
 from runner.tomlfile import read as read_toml
@@ -47,6 +48,7 @@ NAME_PLACEHOLDERS = ("stem", "suffix", "dir", "parent", "prompt", "preset", "rec
 
 GLOB_LENGTH_MAX = 1000
 OUTPUT_NAME_LENGTH_MAX = 500
+JITTER_MAX_S = 3600
 # The most in one recipe; who needs more writes a second one.
 _ITEMS_MAX: dict[Loc, int] = {
     ("sources",): 100,
@@ -106,9 +108,13 @@ class Allow(Declared):
 
 
 class Schedule(Declared):
-    """When the recipe runs by itself. `time_zone` None means the workspace's; `time_limit_s` None means no limit."""
+    """When the recipe runs by itself: exactly one of `cron` and `every_s`, the other is None.
 
-    cron: str
+    `time_zone` None means the workspace's; `time_limit_s` None means no limit.
+    """
+
+    cron: str | None = None
+    every_s: int | None = None
     time_zone: str | None = None
     missed: Literal["skip", "once", "plan"] = "skip"
     overlap: Literal["skip", "queue"] = "skip"
@@ -116,16 +122,22 @@ class Schedule(Declared):
     time_limit_s: int | None = None
     paused: bool = False
 
+    def timing(self, workspace_zone: str) -> slots.Timing:
+        """When it is due, by the clock of its own time zone or else of the workspace's."""
+        return slots.Timing(self.cron, self.every_s, self.time_zone or workspace_zone)
+
 
 class Recipe(Declared):
     """One checked recipe; `name` is the file's stem.
 
+    `digest` is the sha256, in hex, of the bytes that the recipe was read from: the file may have changed since.
     `budget`: period or `run` → micro-units of the workspace's currency. `presets` are the effective ones: the
     recipe's own, and those of omixa.toml that it does not declare itself.
     """
 
     name: str
     path: Path
+    digest: str
     workspace: str
     model: str
     description: str | None = None
@@ -165,6 +177,13 @@ def _cron(value: str) -> str:
         label = f"did you mean `{five}`?" if slots.check(five) is None else None
         raise wrong("bad-cron", f"`{shown(value)}` {fault}", label=label)
     return value
+
+
+def _every(value: str) -> str:
+    if slots.interval_s(value) is not None:
+        return value
+    message = f"`{shown(value)}` is not an interval from `1m` to `7d`"
+    raise wrong("bad-interval", message, hint="write a whole number and `m`, `h` or `d`, such as `15m`")
 
 
 def _colour(value: str) -> str:
@@ -246,10 +265,20 @@ class AllowTable(Declared):
 
 
 class ScheduleTable(Declared):
-    """When the recipe runs by itself."""
+    """When the recipe runs by itself: exactly one of `cron` and `every`."""
 
-    cron: Annotated[str, AfterValidator(_cron)] = Field(
-        description="Five fields: minute, hour, day of the month, month, weekday.", examples=["0 2 * * 1-5"]
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["cron"]}, {"required": ["every"]}]})
+
+    cron: Annotated[str, AfterValidator(_cron)] | None = Field(
+        default=None,
+        description="Five fields: minute, hour, day of the month, month, weekday.",
+        examples=["0 2 * * 1-5"],
+    )
+    every: Annotated[str, AfterValidator(_every)] | None = Field(
+        default=None,
+        description="An interval from `1m` to `7d`: a whole number of minutes, hours or days.",
+        examples=["15m"],
+        json_schema_extra={"pattern": "^[1-9][0-9]{0,4}[mhd]$"},
     )
     time_zone: TimeZone | None = Field(default=None, description="IANA name; without it, the workspace's.")
     missed: Literal["skip", "once", "plan"] = Field(
@@ -258,7 +287,12 @@ class ScheduleTable(Declared):
     overlap: Literal["skip", "queue"] = Field(
         default="skip", description="A moment that comes while the last run goes on is skipped, or waits."
     )
-    jitter_s: int = Field(default=0, ge=0, le=3600, description="Start up to this many seconds later, at random.")
+    jitter_s: int = Field(
+        default=0,
+        ge=0,
+        le=JITTER_MAX_S,
+        description="Start up to this many seconds later, at random; less than an interval.",
+    )
     time_limit_s: int | None = Field(default=None, ge=1, description="Start nothing new after so many seconds.")
     paused: bool = Field(default=False, description="Do not run by itself for now.")
 
@@ -325,14 +359,15 @@ def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
         found.append(shape_problems(file, RecipeFile, error))
     # Not looked for further than they are shown: each takes a while to place, and a hostile file has thousands.
     problems = in_order(chain.from_iterable(found), where)
-    return (None if problems else _resolved(table, path, names, prompts)), problems
+    return (None if problems else _resolved(table, file, names, prompts)), problems
 
 
-def _resolved(table: RecipeFile, path: Path, names: Names, prompts: dict[str, Prompt]) -> Recipe:
+def _resolved(table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt]) -> Recipe:
     shared = {name: dict(preset) for name, preset in (names.presets or {}).items()}
     return Recipe(
-        name=path.stem,
-        path=path,
+        name=file.path.stem,
+        path=file.path,
+        digest=hashlib.sha256(file.raw).hexdigest(),
         workspace=table.workspace,
         model=table.model,
         description=table.description,
@@ -344,9 +379,14 @@ def _resolved(table: RecipeFile, path: Path, names: Names, prompts: dict[str, Pr
         output=Output(**table.output.model_dump(exclude={"folder"}), folder=absolute(names.root, table.output.folder)),
         budget=table.budget.caps(),
         allow=Allow(style_preset=tuple(table.allow.style_preset), sixteen_bit=table.allow.sixteen_bit),
-        schedule=Schedule(**table.schedule.model_dump()) if table.schedule is not None else None,
+        schedule=_schedule(table.schedule) if table.schedule is not None else None,
         canary=table.canary,
     )
+
+
+def _schedule(table: ScheduleTable) -> Schedule:
+    every_s = slots.interval_s(table.every) if table.every is not None else None
+    return Schedule(**table.model_dump(exclude={"every"}), every_s=every_s)
 
 
 def _source(table: SourceTable, root: Path, prompts: Mapping[str, Prompt]) -> Source:
@@ -452,6 +492,7 @@ def _cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> 
     for position, source in enumerate(_source_tables(file)):
         yield from _source_problems(file, ("sources", position), source, names, contract)
     yield from _output_problems(file, names.root)
+    yield from _schedule_problems(file)
 
 
 def _name_problems(file: TomlFile) -> Iterator[Problem]:
@@ -618,3 +659,34 @@ def _output_folder_problems(file: TomlFile, folder: str, root: Path) -> Iterator
                 file.place(("output", "folder"), value=True),
                 hint="results must never stand where sources are: choose a folder of their own, such as `out`",
             )
+
+
+# --- schedule ------------------------------------------------------------------------------------------------------
+
+
+def _schedule_problems(file: TomlFile) -> Iterator[Problem]:
+    schedule = file.data.get("schedule")
+    if not isinstance(schedule, dict):
+        return
+    loc = ("schedule",)
+    if "cron" in schedule and "every" in schedule:
+        message = "`[schedule]` has both `cron` and `every`, and needs exactly one"
+        yield Problem("cron-and-every", message, file.place((*loc, "every")), hint="remove one of the two")
+    elif "cron" not in schedule and "every" not in schedule and not _is_misspelled(schedule):
+        message = "`[schedule]` has neither `cron` nor `every`, and needs exactly one"
+        hint = 'add `cron = "0 2 * * 1-5"` or `every = "15m"`'
+        yield Problem("missing-key", message, file.place(loc), hint=hint)
+    every, jitter_s = schedule.get("every"), schedule.get("jitter_s")
+    every_s = slots.interval_s(every) if isinstance(every, str) else None
+    if every_s is not None and isinstance(jitter_s, int) and every_s <= jitter_s <= JITTER_MAX_S:
+        message = (
+            f"`jitter_s` must be shorter than the interval `{every}`, which has {every_s} seconds; found {jitter_s}"
+        )
+        place = file.place((*loc, "jitter_s"), value=True)
+        yield Problem("jitter-too-long", message, place, hint="otherwise one run could start after the next")
+
+
+def _is_misspelled(schedule: Mapping[str, Any]) -> bool:
+    """Whether a key is meant to be `cron` or `every`: it is reported as an unknown one, and nothing is missing then."""
+    known = ScheduleTable.model_fields
+    return any(did_you_mean(key, known) in ("cron", "every") for key in schedule if key not in known)

@@ -4,7 +4,8 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -41,7 +42,22 @@ FILE_NAME = "omixa.toml"
 SANDBOX = "sandbox"  # the built-in endpoint: no account, no money
 
 # The most in one omixa.toml.
-_ITEMS_MAX: dict[Loc, int] = {("endpoints",): 1000, ("workspaces",): 1000, ("presets",): 1000}
+_ITEMS_MAX: dict[Loc, int] = {
+    ("endpoints",): 1000,
+    ("workspaces",): 1000,
+    ("presets",): 1000,
+    ("alerts", "thresholds"): 20,
+    ("alerts", "to"): 50,
+    ("alerts", "to", "*", "on"): 50,
+    ("alerts", "to", "*", "workspaces"): 1000,
+    ("alerts", "to", "*", "command"): 100,
+}
+
+# What an alert can be about; docs/alerts.md says when each fires.
+ALERT_KINDS = (
+    *("budget", "forecast", "breach", "stop", "unknown", "slot", "recipe", "checkpoint", "clock", "frozen"),
+    "test",
+)
 
 
 # --- values: what the rest of the program works with ---------------------------------------------------------------
@@ -104,6 +120,29 @@ class AuditSettings(Declared):
     keys: tuple[str, ...] = ()
 
 
+class Channel(Declared):
+    """Where alerts go: exactly one of `url_env`, the environment variable that holds an apprise URL, and `command`,
+    a program with its arguments.
+
+    `on`: only these kinds; `workspaces`: only about these, by their names in omixa.toml. None: all.
+    """
+
+    name: str
+    url_env: str | None = None
+    command: tuple[str, ...] | None = None
+    on: tuple[str, ...] | None = None
+    workspaces: tuple[str, ...] | None = None
+
+
+class AlertSettings(Declared):
+    """What alerts are about, and where they go. `thresholds`: percent of a budget, rising."""
+
+    thresholds: tuple[int, ...] = (50, 80, 100)
+    forecast: bool = True
+    unknown_after: timedelta = timedelta(hours=24)
+    channels: tuple[Channel, ...] = ()
+
+
 class SandboxSettings(Declared):
     """How the built-in sandbox behaves: what it bills for a picture, and how long it waits before it answers."""
 
@@ -118,6 +157,7 @@ class Settings(Declared):
     endpoints: dict[str, Endpoint]
     ledger: LedgerSettings
     audit: AuditSettings = AuditSettings()
+    alerts: AlertSettings = AlertSettings()
     sandbox: SandboxSettings
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
@@ -215,6 +255,37 @@ def _variable(value: str) -> str:
     raise wrong("bad-variable", "`env` is not the name of an environment variable", hint=hint)
 
 
+_SPAN = r"([1-9][0-9]{0,4})([mhd])"
+
+
+def _span_text(value: str) -> str:
+    if re.fullmatch(_SPAN, value, re.ASCII):
+        return value
+    message = f"`{shown(value)}` is not a span of time"
+    raise wrong("bad-span", message, hint="write such as `90m`, `24h` or `3d`: minutes, hours or days")
+
+
+def _span(text: str) -> timedelta:
+    count, unit = int(text[:-1]), {"m": "minutes", "h": "hours", "d": "days"}[text[-1]]
+    return timedelta(**{unit: count})
+
+
+def _alert_kind(value: str) -> str:
+    if value in ALERT_KINDS:
+        return value
+    closest = did_you_mean(value, ALERT_KINDS)
+    label = f"did you mean `{closest}`?" if closest else None
+    hint = None if closest else f"known: {', '.join(f'`{kind}`' for kind in ALERT_KINDS)}"
+    raise wrong("unknown-alert", f"there is no kind of alert `{shown(value)}`", label=label, hint=hint)
+
+
+def _argument(value: str) -> str:
+    if value.isprintable() and 0 < len(value) <= 1000:
+        return value
+    what = "empty" if not value else "too long" if len(value) > 1000 else "not printable"
+    raise wrong("bad-argument", f"a word of a command is {what}", hint="each word stands alone: no shell reads them")
+
+
 def _option_schema(field: ContractField) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": f"{field.description} ({field.source})"}
     if field.kind == "choice":
@@ -301,6 +372,55 @@ class AuditTable(Declared):
     )
 
 
+class ChannelTable(Declared):
+    """Where alerts go: to what an apprise URL names (webhook, mail, Slack …), or to a command."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url_env"]}, {"required": ["command"]}]})
+
+    name: Name = Field(description="What messages and the ledger call it.", examples=["ops"])
+    url_env: str | None = Field(
+        default=None,
+        description="The environment variable that holds the apprise URL, which is a secret and stands in no file.",
+        examples=["OMIXA_ALERT_URL"],
+        json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    )
+    command: list[Annotated[str, AfterValidator(_argument)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="A program and its arguments, run without a shell; the alert is on its standard input as JSON, "
+        "and in the environment as OMIXA_ALERT_KIND, OMIXA_ALERT_MESSAGE and others.",
+        examples=[["notify-send", "omixa"]],
+    )
+    on: list[Annotated[str, AfterValidator(_alert_kind)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only these kinds of alert (default: all).",
+        json_schema_extra={"items": {"enum": [*ALERT_KINDS], "type": "string"}},
+    )
+    workspaces: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only about these workspaces, and what is about none alone (default: all).",
+    )
+
+
+class AlertsTable(Declared):
+    """What is told without being asked, and to whom."""
+
+    thresholds: list[int] = Field(
+        default=[50, 80, 100],
+        description="At how many percent of a budget, settled and open together, an alert fires; rising.",
+        json_schema_extra={"items": {"type": "integer", "minimum": 1, "maximum": 1000}},
+    )
+    forecast: bool = Field(default=True, description="Whether a budget that will not last its window is told ahead.")
+    unknown_after: Annotated[str, AfterValidator(_span_text)] = Field(
+        default="24h",
+        description="How old an attempt whose answer never came is when it is told: minutes, hours or days.",
+        json_schema_extra={"pattern": f"^{_SPAN}$"},
+    )
+    to: list[ChannelTable] = Field(default=[], description="Where alerts go; without any they are only recorded.")
+
+
 class SandboxTable(Declared):
     """The built-in local endpoint."""
 
@@ -358,6 +478,7 @@ class SettingsFile(Declared):
     endpoints: dict[Name, EndpointTable] = Field(default={}, description="Where pictures can be bought, by name.")
     ledger: LedgerTable = Field(default=LedgerTable(), description="The ledger: every request, every cent.")
     audit: AuditTable = Field(default=AuditTable(), description="How the ledger's chain can be checked from outside.")
+    alerts: AlertsTable = Field(default=AlertsTable(), description="What is told without being asked, and to whom.")
     sandbox: SandboxTable = Field(default=SandboxTable(), description="How the built-in local endpoint behaves.")
     workspaces: dict[Name, WorkspaceTable] = Field(
         description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
@@ -400,9 +521,28 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
         endpoints={SANDBOX: Endpoint(name=SANDBOX, url=None)} | endpoints,
         ledger=LedgerSettings(url=table.ledger.url),
         audit=AuditSettings(checkpoints=table.audit.checkpoints, keys=tuple(table.audit.keys)),
+        alerts=_alerts(table.alerts),
         sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
         workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
         presets=table.presets,
+    )
+
+
+def _alerts(table: AlertsTable) -> AlertSettings:
+    return AlertSettings(
+        thresholds=tuple(table.thresholds),
+        forecast=table.forecast,
+        unknown_after=_span(table.unknown_after),
+        channels=tuple(
+            Channel(
+                name=one.name,
+                url_env=one.url_env,
+                command=None if one.command is None else tuple(one.command),
+                on=None if one.on is None else tuple(one.on),
+                workspaces=None if one.workspaces is None else tuple(one.workspaces),
+            )
+            for one in table.to
+        ),
     )
 
 
@@ -431,6 +571,10 @@ def _cross_problems(file: TomlFile) -> Iterator[Problem]:
         yield from _workspace_problems(file, ("workspaces", name), name, workspace)
     for name, preset in tables(file.data, "presets").items():
         yield from _shared_preset_problems(file, ("presets", name), preset)
+    alerts = file.data.get("alerts")
+    if isinstance(alerts, dict):
+        yield from _threshold_problems(file, alerts.get("thresholds"))
+        yield from _channels_problems(file, alerts.get("to"))
 
 
 def _endpoint_problems(file: TomlFile, name: str, endpoint: Mapping[str, Any]) -> Iterator[Problem]:
@@ -510,6 +654,56 @@ def _limit_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str,
         message = f"workspace `{shown(name)}` has a budget, and `unlimited = true`"
         place = file.place((*loc, "unlimited"), value=True)
         yield Problem("budget-and-unlimited", message, place, hint="remove one of the two")
+
+
+def _threshold_problems(file: TomlFile, thresholds: object) -> Iterator[Problem]:
+    before = 0
+    for at, found in enumerate(thresholds if isinstance(thresholds, list) else ()):
+        if not isinstance(found, int) or isinstance(found, bool):
+            continue
+        place = file.place(("alerts", "thresholds", at), value=True)
+        if not 1 <= found <= 1000:
+            message = f"a threshold must be 1-1000, found {shown(found)}"
+            yield Problem("out-of-range", message, place, hint="it is in percent of the budget")
+        elif found <= before:
+            message = f"thresholds must rise: {found} stands after {before}"
+            yield Problem("bad-thresholds", message, place, hint="write each once, the lowest first")
+        else:
+            before = found
+
+
+def _channels_problems(file: TomlFile, channels: object) -> Iterator[Problem]:
+    names: set[str] = set()
+    for at, channel in enumerate(channels if isinstance(channels, list) else ()):
+        if not isinstance(channel, dict):
+            continue
+        loc: Loc = ("alerts", "to", at)
+        yield from _channel_problems(file, loc, channel)
+        name = channel.get("name")
+        if isinstance(name, str) and name in names:
+            place = file.place((*loc, "name"), value=True)
+            message = f"two channels are named `{shown(name)}`"
+            yield Problem("channel-twice", message, place, hint="the ledger tells them apart by their names")
+        if isinstance(name, str):
+            names.add(name)
+
+
+def _channel_problems(file: TomlFile, loc: Loc, channel: Mapping[str, Any]) -> Iterator[Problem]:
+    if ("url_env" in channel) == ("command" in channel):
+        found = "both `url_env` and `command`" if "command" in channel else "neither `url_env` nor `command`"
+        hint = 'write such as `url_env = "OMIXA_ALERT_URL"` or `command = ["notify-send", "omixa"]`'
+        yield Problem("bad-channel", f"a channel has {found}, and needs exactly one", file.place(loc), hint=hint)
+    variable = channel.get("url_env")
+    if isinstance(variable, str) and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        # Most likely it is the URL, a secret: the line is not shown.
+        place = replace(file.place((*loc, "url_env"), value=True), source=None)
+        hint = "write the name of the variable, such as `OMIXA_ALERT_URL`, never the URL"
+        yield Problem("bad-variable", "`url_env` is not the name of an environment variable", place, hint=hint)
+    wanted, known = channel.get("workspaces"), tables(file.data, "workspaces")
+    for number, name in enumerate(wanted if isinstance(wanted, list) else ()):
+        if isinstance(name, str) and name not in known:
+            place = file.place((*loc, "workspaces", number), value=True)
+            yield unknown("unknown-workspace", "workspace", name, known, place)
 
 
 def _shared_preset_problems(file: TomlFile, loc: Loc, preset: Mapping[str, Any]) -> Iterator[Problem]:

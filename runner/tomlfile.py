@@ -30,13 +30,15 @@ Loc = tuple[str | int, ...]
 class TomlFile:
     """One parsed file. `shown` is the path for messages: relative to the project, with forward slashes.
 
-    Decimals in `data` are `decimal.Decimal`, exactly as written.
+    Decimals in `data` are `decimal.Decimal`, exactly as written. `raw` is the file itself, of which `text` is what its
+    bytes say; empty where the text was not read from a file.
     """
 
     path: Path
     shown: str
     text: str = field(repr=False)
     data: dict[str, Any] = field(repr=False)
+    raw: bytes = field(default=b"", repr=False)
 
     def place(self, loc: Loc, *, value: bool = False) -> Place:
         """Where the key at `loc` stands, or its value. Falls back to the nearest known parent, then to the file."""
@@ -93,11 +95,12 @@ def read(path: Path, shown: str, *, root: Path | None = None) -> TomlFile:
     Raises Problems when it cannot be read, is not UTF-8, is not TOML, or is larger or deeper than any settings
     file or recipe needs to be (the limits above); those are found in linear time, before anything is parsed.
     """
-    text = _text(path, shown, root)
+    raw = _raw(path, shown, root)
+    text = _text(raw, shown)
     hostile = _hostile(text, shown)
     if hostile is not None:
         raise Problems([hostile])
-    return TomlFile(path, shown, text, _parsed(path, shown, text))
+    return TomlFile(path, shown, text, _parsed(path, shown, text), raw)
 
 
 class NotRegular(OSError):
@@ -138,7 +141,7 @@ def place_in(text: str, shown: str, offset: int, length: int = 1) -> Place:
     )
 
 
-def _text(path: Path, shown: str, root: Path | None) -> str:
+def _raw(path: Path, shown: str, root: Path | None) -> bytes:
     within = path
     if root is not None:
         # A recipe under review must not make a message, or a prompt, of another file of this machine.
@@ -156,6 +159,10 @@ def _text(path: Path, shown: str, root: Path | None) -> str:
     if len(raw) > BYTES_MAX:
         message = f"the file is larger than {BYTES_MAX // 1024} KiB, more than any recipe needs"
         raise Problems([Problem("file-too-large", message, Place(shown))])
+    return raw
+
+
+def _text(raw: bytes, shown: str) -> str:
     try:
         # A byte order mark, as some editors write it, is no part of the text.
         return raw.decode("utf-8-sig")

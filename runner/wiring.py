@@ -1,11 +1,14 @@
 """Puts the parts together for one workspace: the ledger, its folders, and the provider that its endpoint needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from runner import sandbox
 from runner.booking import Means
 from runner.jobs import clock, home, results
+from runner.ledger import clocks
+from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database
 from runner.ledger.ledger import Ledger
 from runner.providers.key import Key, read_key
@@ -15,21 +18,30 @@ from runner.witness import Witness
 
 
 @contextmanager
-def means(settings: Settings, workspace: Workspace, database: Database) -> Iterator[Means]:
+def means(
+    settings: Settings,
+    workspace: Workspace,
+    database: Database,
+    *,
+    now: Callable[[], datetime] = clock,
+    uptime: Callable[[], Uptime | None] = clocks.uptime,
+) -> Iterator[Means]:
     """What a run in this workspace works with; the local endpoint, when it is used, lives as long as this is open.
+
+    `now` and `uptime`: where the time comes from, and what it is measured against.
 
     Raises UsageError when the key is missing or the endpoint must not be used.
     """
     with _provider(settings, workspace) as provider:
         witness = Witness(database, settings)
         yield Means(
-            Ledger(database),
+            Ledger(database, uptime=uptime),
             provider,
             results(settings),
             settings.root,
             home(settings),
-            clock,
-            lambda: witness.write(at=clock()),
+            now,
+            lambda: witness.write(at=now()),
         )
 
 

@@ -23,10 +23,12 @@ FILES = sorted(path.relative_to(RUNNER).as_posix() for path in RUNNER.rglob("*.p
 OWNERS = {
     "requests": ["providers/omixa.py"],
     "urllib3": ["providers/omixa.py"],
-    "http": ["providers/omixa.py", "sandbox/"],
+    "http": ["providers/omixa.py", "sandbox/", "monitor/http.py"],
     # identity.py asks for the machine's name, which opens none.
-    "socket": ["providers/", "sandbox/", "identity.py"],
+    "socket": ["providers/", "sandbox/", "identity.py", "monitor/"],
     "socketserver": ["sandbox/"],
+    "apprise": ["alerts.py"],
+    "prometheus_client": ["monitor/metrics.py"],
     "ssl": ["providers/omixa.py"],
     "sqlalchemy": ["ledger/"],
     "sqlite3": ["ledger/"],

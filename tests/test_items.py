@@ -25,6 +25,7 @@ def recipe(root: Path, *sources: Source, name: str = "{dir}/{stem}", folder: str
     return Recipe(
         name="one",
         path=root / "recipes/one.toml",
+        digest="0" * 64,
         workspace="studio",
         model="stability-upscale-creative",
         sources=sources,

@@ -19,6 +19,7 @@ def recipe(folder: Path, text: str, *, negative: str | None = None, file: str | 
     return Recipe(
         name="restore-scans",
         path=folder.parent / "recipes/restore-scans.toml",
+        digest="0" * 64,
         workspace="studio",
         model="stability-upscale-creative",
         sources=(Source(folder=folder, prompts=("p",)),),

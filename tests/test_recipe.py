@@ -1,5 +1,6 @@
 """A recipe file → Recipe, or every Problem in it. What problems look like is in tests/problems."""
 
+import hashlib
 import os
 from dataclasses import replace
 from decimal import Decimal
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from runner import recipe, settings
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problem
+from runner.slots import Timing
 from tests.test_settings import VALUES, changed
 
 SETTINGS: dict[str, Any] = {
@@ -111,6 +113,35 @@ def test_everything_that_can_be_declared_is_kept(root: Path) -> None:
     assert made.presets["new"] == {"style_preset": "new-style"}
     assert made.schedule == recipe.Schedule(cron="0 2 * * 1-5", missed="once", jitter_s=60, time_limit_s=600)
     assert made.output == recipe.Output(folder=root / "out", name="{stem}", format="jpeg", flatten="#ffffff")
+
+
+def test_a_schedule_is_due_by_its_own_clock_or_else_by_the_workspaces(root: Path) -> None:
+    declared = (
+        ({"cron": "0 2 * * *"}, Timing("0 2 * * *", None, "Europe/Berlin")),
+        ({"cron": "0 2 * * *", "time_zone": "Asia/Tokyo"}, Timing("0 2 * * *", None, "Asia/Tokyo")),
+        ({"every": "15m"}, Timing(None, 900, "Europe/Berlin")),
+        ({"every": "36h", "time_zone": "Asia/Tokyo"}, Timing(None, 129_600, "Asia/Tokyo")),
+    )
+    for schedule, timing in declared:
+        made = loaded(root, {**RECIPE, "schedule": schedule}).schedule
+        assert made is not None
+        assert made.timing("Europe/Berlin") == timing
+
+
+def test_the_digest_is_that_of_the_bytes_the_recipe_was_read_from(root: Path) -> None:
+    first = loaded(root, RECIPE)
+    assert first.digest == hashlib.sha256((root / "recipes/one.toml").read_bytes()).hexdigest()
+    # Bytes that change nothing in the text are bytes of the file.
+    again = b"\xef\xbb\xbf" + (root / "recipes/one.toml").read_bytes().replace(b"\n", b"\r\n") + b"# \xc3\xbc\r\n"
+    (root / "recipes/two.toml").write_bytes(again)
+    declared, _ = settings.load(root)
+    assert declared is not None
+    second, problems = recipe.load(root / "recipes/two.toml", declared)
+    assert problems == []
+    assert second is not None
+    assert second.digest == hashlib.sha256(again).hexdigest()
+    (root / "recipes/two.toml").write_bytes(b"edited meanwhile")
+    assert second.digest == hashlib.sha256(again).hexdigest()
 
 
 def test_the_recipes_own_preset_replaces_the_shared_one_as_a_whole(root: Path) -> None:
@@ -286,6 +317,18 @@ def test_a_prompt_file_that_is_no_file_is_not_waited_for(root: Path) -> None:
         ({**RECIPE, "schedule": {"cron": "0 2 * * *", "jitter_s": 3601}}, ["out-of-range"]),
         ({**RECIPE, "schedule": {"cron": "0 2 * * *", "time_limit_s": 0}}, ["out-of-range"]),
         ({**RECIPE, "schedule": {"paused": True}}, ["missing-key"]),
+        ({**RECIPE, "schedule": {"every": "1m"}}, []),
+        ({**RECIPE, "schedule": {"every": "7d", "jitter_s": 3600}}, []),
+        ({**RECIPE, "schedule": {"every": "0m"}}, ["bad-interval"]),
+        ({**RECIPE, "schedule": {"every": "169h"}}, ["bad-interval"]),
+        ({**RECIPE, "schedule": {"every": 15}}, ["wrong-type"]),
+        ({**RECIPE, "schedule": {"cron": "0 2 * * *", "every": "1d"}}, ["cron-and-every"]),
+        ({**RECIPE, "schedule": {"corn": "0 2 * * *"}}, ["unknown-key"]),
+        ({**RECIPE, "schedule": {"evry": "1d"}}, ["unknown-key"]),
+        ({**RECIPE, "schedule": {"every": "15m", "jitter_s": 899}}, []),
+        ({**RECIPE, "schedule": {"every": "15m", "jitter_s": 900}}, ["jitter-too-long"]),
+        ({**RECIPE, "schedule": {"every": "15m", "jitter_s": 3601}}, ["out-of-range"]),
+        ({**RECIPE, "schedule": {"every": "x", "jitter_s": 3600}}, ["bad-interval"]),
         ({**RECIPE, "labels": {"a": "x" * 200}}, []),
         ({**RECIPE, "labels": {"a": "x" * 201}}, ["bad-text"]),
         ({**RECIPE, "cost_centre": "a\nb"}, ["bad-text"]),
@@ -366,7 +409,7 @@ PATHS = [
     ("budget", "run"),
     ("allow", "style_preset"),
     ("allow", "sixteen_bit"),
-    *[("schedule", key) for key in ("cron", "time_zone", "missed", "jitter_s", "time_limit_s", "paused")],
+    *[("schedule", key) for key in ("cron", "every", "time_zone", "missed", "jitter_s", "time_limit_s", "paused")],
     *[("sources", key) for key in ("folder", "include", "exclude", "prompt", "preset", "x")],
 ]
 

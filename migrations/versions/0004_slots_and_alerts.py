@@ -1,4 +1,4 @@
-"""Schedules, their slots, and alerts, each row of them told whole by an entry of the chain. An older ledger has none yet."""
+"""Schedules, their slots, and alerts, each row told whole by an entry of the chain; an older ledger has none yet."""
 
 import sqlalchemy as sa
 from alembic import op

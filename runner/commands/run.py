@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.booking import Done, Means, Stop
     from runner.execution import Control, Tally
     from runner.ledger.database import Database
@@ -71,7 +73,7 @@ def run(
             if not json:
                 _say(_plan_text(made))
         for recipe, made in zip(found, plans, strict=True):
-            _ask(made, recipe, settings, yes=yes)
+            ask(made, recipe, settings, yes=yes)
         for recipe, made in zip(found, plans, strict=True):
             try:
                 session.buy(recipe, made, session.means(recipe.workspace, stack))
@@ -122,7 +124,7 @@ class _Session:
     def buy(self, recipe: "Recipe", made: "Plan", means: "Means") -> None:
         """Run one recipe and tell what happened."""
         # The brakes only now: at the question, Ctrl-C simply ends the program.
-        with _brakes(self.control, means):
+        with brakes(self.control, means.provider.cancel):
             told: list[dict[str, Any]] = []
             tally = _buy(recipe, made, means, self, told)
         self.summaries.append(_summary(made, tally, told))
@@ -176,7 +178,7 @@ def _say_recovered(found: "list[Done]") -> None:
         print(f"recovered attempt {done.attempt_id} of a run that died: {text}", file=sys.stderr)
 
 
-def _ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> None:
+def ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> None:
     """Ask before real money is spent. Raises UsageError without consent."""
     from runner.errors import UsageError
     from runner.money import show
@@ -234,7 +236,7 @@ def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told
             canary=session.wishes.canary or recipe.canary,
             approve=approve,
         )
-        outcome.append(tally.stop.kind if tally.stop else "interrupted" if control.finishing else "done")
+        outcome.append(jobs.outcome_word(tally))
     return tally
 
 
@@ -243,24 +245,22 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
 
     On a terminal somebody looks at the pictures and says so, except with --yes.
     """
+    from runner import jobs
     from runner.booking import Stop
     from runner.money import show
     from runner.terminal import clean, counted
 
     unit, planned = made.currency, made.price.expected_micros
     assert planned is not None
-    again = f"look at them, then `omixa run {made.recipe}` buys the others"
     lines = [f"canary: {counted(len(tally.bought), 'picture')} bought"]
     for done in tally.bought:
         odd = f"  ({clean(done.remark)})" if done.remark else ""
         lines.append(f"  {clean(done.item.draft.output_path)}  {show(done.billed_micros, unit)}{odd}")
     print("\n".join(lines), file=sys.stderr, flush=True)
-    if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
-        return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
+    stop = jobs.canary_stop(made, tally)
+    if stop is not None:
+        return stop
     dearest = max(done.billed_micros for done in tally.bought)
-    if dearest > planned:
-        message = f"a picture of the canary cost {show(dearest, unit)}, and the plan expects {show(planned, unit)}"
-        return Stop("canary", f"{message}; the others are not bought", f"`omixa plan {made.recipe}` has the new price")
     print(f"at most {show(dearest, unit)} a picture, as planned ({show(planned, unit)})", file=sys.stderr, flush=True)
     if session.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
@@ -268,12 +268,13 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
     print(f"Buy the other {counted(left, 'picture')}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return None
+    again = f"look at them, then `omixa run {made.recipe}` buys the others"
     return Stop("canary", "not confirmed after the canary; the others are not bought", again)
 
 
 @contextmanager
-def _brakes(control: "Control", means: "Means") -> Iterator[None]:
-    """Ctrl-C once (or SIGTERM): finish what is in flight. Ctrl-C twice: stop now; what was sent is kept as unknown."""
+def brakes(control: "Control", cancel: "Callable[[], None]") -> Iterator[None]:
+    """Ctrl-C once (or SIGTERM): finish what is in flight. Ctrl-C twice: `cancel`; what was sent is kept as unknown."""
     import os
     import signal
     import threading
@@ -287,7 +288,7 @@ def _brakes(control: "Control", means: "Means") -> Iterator[None]:
                 control.finish()
                 text = "finishing what is in flight; Ctrl-C again to stop now"
             elif number == signal.SIGINT:
-                means.provider.cancel()
+                cancel()
                 text = "stopping now; requests in flight are kept as unknown"
             else:
                 continue

@@ -9,6 +9,8 @@ import secrets
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,7 +43,8 @@ class SandboxOptions:
 
     `latency_ms`: added before every answer of the operation. `faults`: see runner.sandbox.faults; `seed` repeats
     those with a rate. `key` None: any non-empty Bearer key will do. `answer_bytes`: answer with one padded PNG of
-    about that size instead of enlarging, for load tests. `log`: one JSON line a request is appended there.
+    about that size instead of enlarging, for load tests. `log`: one JSON line a request is appended there. `now`: the
+    Unix time that its `Date` tells.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +56,7 @@ class SandboxOptions:
     key: str | None = None
     answer_bytes: int | None = None
     log: Path | None = None
+    now: Callable[[], float] = time.time
 
 
 class Sandbox:
@@ -303,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [
             f"HTTP/1.1 {given.status} {_PHRASES.get(given.status, 'Unnamed')}",
             f"Server: {self.server_version}",
-            f"Date: {self.date_time_string()}",
+            f"Date: {self.date_time_string(self.server.options.now())}",
             f"Content-Type: {given.media_type}",
             f"Content-Length: {sum(len(part) for part in given.parts)}",
             f"x-request-id: {self.request_id}",

@@ -280,6 +280,7 @@ def wish() -> Recipe:
     return Recipe(
         name="one",
         path=Path("/project/recipes/one.toml"),
+        digest="0" * 64,
         workspace="studio",
         model="stability-upscale-creative",
         sources=(Source(folder=folder, prompts=("restore",)),),

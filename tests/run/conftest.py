@@ -53,7 +53,15 @@ folder = "{output}"
 class Studio:
     """A project that buys at a counting endpoint."""
 
-    def __init__(self, root: Path, *, faults: tuple[str, ...] = (), price: int = 39_000, latency_ms: int = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        faults: tuple[str, ...] = (),
+        price: int = 39_000,
+        latency_ms: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.root = root
         self.log = root / "endpoint.jsonl"
         self.endpoint = sandbox.start(
@@ -63,6 +71,7 @@ class Studio:
                 latency_ms=latency_ms,
                 key=KEY,
                 answer_bytes=20_000,
+                now=now,
             )
         )
         self.settings()

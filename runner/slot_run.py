@@ -1,0 +1,209 @@
+"""One slot as a run: from a due moment that is ours to the state that it ends in, with the reason in words."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runner import images, jobs, wiring
+from runner.booking import Done, Means, Stop
+from runner.diagnostics import Problems
+from runner.errors import OmixaError
+from runner.execution import Control, Tally, execute
+from runner.lanes import Lanes
+from runner.ledger import clocks, usage
+from runner.ledger.agenda import Agenda, Slot, SlotState
+from runner.ledger.clocks import Uptime
+from runner.money import show
+from runner.plan import Plan
+from runner.recipe import Recipe
+from runner.recovery import check, recover
+from runner.settings import Settings
+from runner.terminal import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where slots are run: the ledger's agenda, who runs them under which lock, and where the time comes from.
+
+    `lanes`: the places in flight of a workspace's account. `recovered` hears of what a dead process had left.
+    """
+
+    agenda: Agenda
+    owner: str
+    who: str
+    now: Callable[[], datetime]
+    lanes: Callable[[str, int], Lanes]
+    recovered: Callable[[list[Done]], None] = lambda _: None
+    uptime: Callable[[], Uptime | None] = clocks.uptime
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a slot ended. Micro-units; `bought` and `billed_micros` None: no run was begun."""
+
+    state: SlotState
+    reason: str | None
+    bought: int | None = None
+    billed_micros: int | None = None
+
+
+@dataclass(slots=True)
+class SlotRun:
+    """A slot while it runs: its brakes, and how far it has come. Safe to look at from any thread."""
+
+    slot: Slot
+    recipe: Recipe
+    settings: Settings
+    control: Control = field(default_factory=Control)
+    planned: int = 0
+    done: int = 0
+    # Why it is told to end, when it is.
+    cut_short: str | None = None
+    _means: Means | None = None
+
+    def finish(self, why: str) -> None:
+        """Send nothing new; what is in flight finishes."""
+        self.cut_short = self.cut_short or why
+        self.control.finish()
+
+    def cancel(self) -> None:
+        """Wait for nothing any more: what is in flight is kept as unknown."""
+        if self._means is not None:
+            self._means.provider.cancel()
+
+    def run(self, place: Place) -> End | None:
+        """Run the slot and record its end. None: it was not ours any more, and nothing was done.
+
+        Raises LedgerError when the ledger cannot be written: the slot is then ended by whoever recovers.
+        """
+        begun = place.agenda.begin(self.slot.id, owner=place.owner, who=place.who, at=place.now())
+        if begun is None:
+            return None
+        self.slot = begun
+        try:
+            end = self._bought(place)
+        except Problems as error:
+            first = error.problems[0]
+            more = f" (and {counted(len(error.problems) - 1, 'more problem')})" if len(error.problems) > 1 else ""
+            end = End("failed", f"{first.message}{more}; `omixa plan {self.recipe.name}` tells all")
+        except OmixaError as error:
+            end = End("failed", error.message + (f"; {error.hint}" if error.hint else ""))
+        place.agenda.end(
+            self.slot.id,
+            end.state,
+            end.reason,
+            billed_micros=end.billed_micros,
+            bought=end.bought,
+            who=place.who,
+            at=place.now(),
+        )
+        return end
+
+    def _bought(self, place: Place) -> End:
+        recipe, settings = self.recipe, self.settings
+        workspace = settings.workspaces[recipe.workspace]
+        database = place.agenda.database
+        stopped = usage.stopped(database, workspace.account, at=place.now())
+        if stopped is not None:
+            return End("skipped", f"{'a breach' if stopped.cause == 'breach' else 'a stop'}: {stopped.reason}")
+        jobs.refuse_clashes([recipe], settings)
+        with wiring.means(settings, workspace, database, now=place.now, uptime=place.uptime) as means:
+            self._means = means
+            place.recovered(recover(means))
+            check(means, who=place.who)
+            wishes = jobs.Wishes(slot=self.slot.due_at.isoformat())
+            made = jobs.make_plan(recipe, settings, database, means.results, at=place.now(), wishes=wishes)
+            self.planned = len(made.of("buy")) + len(made.of("restore"))
+            if not self.planned:
+                return End("ran", _nothing(made), 0, 0)
+            images.check_writable(recipe.output.folder)
+            with jobs.begin(recipe, settings, made, means, wishes=wishes) as (purchase, outcome), self._limited():
+                uid, expected = purchase.run.uid, made.expected_micros
+                place.agenda.runs_as(self.slot.id, uid, expected, who=place.who, at=place.now())
+                tally = execute(
+                    made.items,
+                    purchase,
+                    means,
+                    self.control,
+                    concurrency=workspace.concurrency,
+                    watch=self._count,
+                    canary=recipe.canary,
+                    approve=lambda tally: jobs.canary_stop(made, tally),
+                    lanes=place.lanes(workspace.account, workspace.concurrency),
+                )
+                outcome.append(jobs.outcome_word(tally))
+            with suppress(OmixaError):  # what was bought is bought; `omixa audit verify` tells of checkpoints
+                means.checkpoint()
+            return _end(made, tally, self.cut_short)
+
+    def _count(self, _: Done) -> None:
+        self.done += 1
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Nothing new is sent once the recipe's time limit is over."""
+        limit_s = self.recipe.schedule.time_limit_s if self.recipe.schedule else None
+        if limit_s is None:
+            yield
+            return
+        timer = threading.Timer(limit_s, self.finish, [f"its time limit of {limit_s} s was over"])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _nothing(made: Plan) -> str:
+    """Why there was nothing to buy."""
+    if not made.items:
+        return "no pictures were found"
+    held = made.of("hold")
+    if held:
+        return f"nothing to buy; {counted(len(held), 'picture')} held back: `omixa plan {made.recipe}` tells why"
+    return "everything is paid for and in place"
+
+
+def _end(made: Plan, tally: Tally, cut_short: str | None) -> End:
+    """The state and reason that a run's tally comes to. The words are ours: an endpoint may quote a prompt."""
+    bought, billed = tally.counts.get("bought", 0), tally.billed_micros
+    left = f"; {counted(len(tally.left), 'picture')} left" if tally.left else ""
+    troubles = _troubles(tally, made.currency)
+    more = f"; {troubles}" if troubles else ""
+    if tally.stop is not None:
+        return End(_state(tally.stop, bought), f"{_why(tally)}{left}{more}", bought, billed)
+    if tally.interrupted:
+        return End("ran", f"{cut_short or 'it was interrupted'}{left}{more}", bought, billed)
+    return End("ran", (troubles + left) or None, bought, billed)
+
+
+def _state(stop: Stop, bought: int) -> SlotState:
+    match stop.kind:
+        case "provider" | "disk" | "frozen":
+            return "failed"
+        case "stop" | "breach" if not bought:
+            return "skipped"
+        case _:
+            return "refused"
+
+
+def _why(tally: Tally) -> str:
+    assert tally.stop is not None
+    if tally.stop.kind != "provider":
+        return tally.stop.message
+    cause = next((done for done in tally.troubles if done.stop is not None), None)
+    where = f": `omixa audit show {cause.attempt_id}`" if cause is not None and cause.attempt_id is not None else ""
+    return f"the endpoint cannot be used{where}"
+
+
+def _troubles(tally: Tally, unit: str) -> str:
+    """What a person should look at, as counts."""
+    kinds = Counter(done.kind for done in tally.troubles if done.kind not in ("bought", "restored"))
+    told = [f"{count} {kind}" for kind, count in kinds.items()]
+    if tally.held_micros:
+        told.append(f"{show(tally.held_micros, unit)} held for unknown bills: `omixa audit list --state unknown`")
+    return ", ".join(told)
