@@ -242,7 +242,12 @@ def _put(file: Path, draft: Draft, means: Means) -> None:
     Raises DiskError, also when somebody's file stands there: it may have come after the plan was made.
     """
     if not os.path.lexists(draft.output):
-        images.write_atomically(file, draft.output, over=False)
+        try:
+            images.write_atomically(file, draft.output, over=False)
+        except DiskError:
+            # Another process may have brought back the very same meanwhile.
+            if not draft.output.is_file() or _digest_of(draft.output) != _digest_of(file):
+                raise
         return
     found = _digest_of(draft.output) if draft.output.is_file() and not draft.output.is_symlink() else None
     ours = usage.delivered(means.ledger.database, draft.output_path)

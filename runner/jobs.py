@@ -178,6 +178,15 @@ def outcome_word(tally: Tally) -> str:
     return tally.stop.kind if tally.stop else "interrupted" if tally.interrupted else "done"
 
 
+def sweep(made: Plan) -> None:
+    """Remove what a dead process has half written where this plan's pictures are.
+
+    A run that only restored has no attempt that would say where it died; so also when there is nothing to buy.
+    """
+    for place in {item.draft.output.parent for item in made.items}:
+        images.sweep(place)
+
+
 @contextmanager
 def begin(
     recipe: Recipe, settings: Settings, made: Plan, means: Means, *, wishes: Wishes
@@ -209,9 +218,7 @@ def begin(
     work = means.work / uid
     owner = owners.hold(means.home / "owners", uid)
     outcome: list[str] = []
-    # A run that only restored has no attempt that would say where it died.
-    for place in {item.draft.output.parent for item in made.items}:
-        images.sweep(place)
+    sweep(made)
     try:
         run_id = means.ledger.begin_run(run, at=means.now())
         for folder in (means.spool, work):

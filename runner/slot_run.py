@@ -118,6 +118,7 @@ class SlotRun:
             made = jobs.make_plan(recipe, settings, database, means.results, at=place.now(), wishes=wishes)
             self.planned = len(made.of("buy")) + len(made.of("restore"))
             if not self.planned:
+                jobs.sweep(made)
                 return End("ran", _nothing(made), 0, 0)
             images.check_writable(recipe.output.folder)
             with jobs.begin(recipe, settings, made, means, wishes=wishes) as (purchase, outcome), self._limited():

@@ -27,6 +27,7 @@ KEYS = (
     "omx_live_fuzz-Key_4hT9q",  # tests/fuzz
     "omx_live_proof-key-0123456789",  # tests/proof
     "studios-own-secret-0123456789",  # tests/test_doctor.py
+    "studios-own-secret-of-alerts",  # tests/alerts
 )
 
 

@@ -209,6 +209,7 @@ def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told
     from runner.execution import Tally, execute
 
     if not made.of("buy") and not made.of("restore"):
+        jobs.sweep(made)
         return Tally()
     images.check_writable(recipe.output.folder)
     control, settings = session.control, session.settings

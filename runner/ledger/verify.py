@@ -92,7 +92,7 @@ def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = Tr
     with database.read() as connection:
         try:
             _verify(connection, found, seen, balances=balances)
-        except (ValueError, TypeError, LookupError, SQLAlchemyError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, SQLAlchemyError) as error:
             if isinstance(error, DBAPIError):
                 raise
             # Somebody put in something that no program writes.

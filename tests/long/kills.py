@@ -210,10 +210,14 @@ def _older_ledger(path: Path) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True)
     engine = create_engine(f"sqlite:///{path}")
-    with closing(engine.connect()) as connection:
+    with _MIGRATING, closing(engine.connect()) as connection:
         migrate.upgrade(connection, oldest)
         connection.commit()
     engine.dispose()
+
+
+# Alembic speaks to one connection of a process at a time.
+_MIGRATING = threading.Lock()
 
 
 def play_all(

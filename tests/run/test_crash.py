@@ -2,13 +2,16 @@
 
 import base64
 import json
+import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from runner import sandbox
+from runner import booking, sandbox
+from runner.errors import DiskError
 from tests.run.conftest import KEY, Studio, kill, wait_until
 
 
@@ -187,3 +190,33 @@ def test_a_second_run_waits_for_an_item_that_another_is_buying_and_does_not_pay_
     assert studio.omixa("run", "posters", "twin", "--yes").code == 0
     assert studio.endpoint.counts().requests == 6
     assert studio.outputs() == studio.outputs("out2")
+
+
+def test_a_file_half_written_by_a_run_that_only_restored_is_put_away_by_one_that_has_nothing_to_do(
+    studio: Studio,
+) -> None:
+    studio.pictures(1)
+    assert studio.run().code == 0
+    # As a process leaves it that is killed between the two names of a file.
+    (studio.root / "out" / ".omixa-0123456789abcdef.part").hardlink_to(studio.root / "out" / "000.png")
+    ended = studio.run()
+    assert "nothing was sent" in ended.out, ended
+    assert studio.outputs() == ["000.png"]
+
+
+def test_what_another_process_has_brought_back_meanwhile_is_in_place(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.pictures(1)
+    assert studio.run().code == 0
+    output = studio.root / "out" / "000.png"
+    draft = SimpleNamespace(output=output, output_path="out/000.png")
+    copy = studio.root / "copy.png"
+    copy.write_bytes(output.read_bytes())
+    # The file came after it was looked for.
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    booking._put(copy, draft, None)
+    copy.write_bytes(b"another picture")
+    with pytest.raises(DiskError, match="already exists and is not written over"):
+        booking._put(copy, draft, None)
+    assert output.read_bytes() != b"another picture"
