@@ -26,8 +26,8 @@ OWNERS = {
     "http": ["providers/omixa.py", "sandbox/", "monitor/http.py"],
     # identity.py asks for the machine's name, which opens none.
     "socket": ["providers/", "sandbox/", "identity.py", "monitor/"],
-    "socketserver": ["sandbox/"],
-    "apprise": ["alerts.py"],
+    "socketserver": ["sandbox/", "monitor/http.py"],
+    "apprise": ["messenger.py"],
     "prometheus_client": ["monitor/metrics.py"],
     "ssl": ["providers/omixa.py"],
     "sqlalchemy": ["ledger/"],

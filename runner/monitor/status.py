@@ -146,10 +146,12 @@ def _content(path: Path) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
     with os.fdopen(handle, "rb") as file, suppress(OSError):
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            content = file.read(_BYTES_MAX + 1)
-            return content if len(content) <= _BYTES_MAX else None
+        content = file.read(_BYTES_MAX + 1)
+        return content if len(content) <= _BYTES_MAX else None
     return None
 
 

@@ -372,7 +372,7 @@ MUTANTS = (
     Mutant(
         "canary-goes-on",
         "a canary that costs more than planned stops the rest",
-        "runner/commands/run.py",
+        "runner/jobs.py",
         "    if dearest > planned:\n",
         "    if False:\n",
         "tests/run/test_levers.py -k costs_more_than_planned",

@@ -487,9 +487,9 @@ def test_a_day_or_month_that_is_none_is_refused(usual: Foreseen, words: tuple[st
 
 
 def test_a_month_ends_with_its_last_day() -> None:
-    assert forecast._last_day("2028-02", None) == date(2028, 2, 29)
-    assert forecast._last_day(None, "2026-12-24") == date(2026, 12, 24)
-    assert forecast._last_day(None, None) is None
+    assert forecast.asked_day("2028-02", None) == date(2028, 2, 29)
+    assert forecast.asked_day(None, "2026-12-24") == date(2026, 12, 24)
+    assert forecast.asked_day(None, None) is None
 
 
 def test_a_forecast_is_of_days_to_come(usual: Foreseen) -> None:
