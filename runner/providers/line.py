@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 Why = Literal["deadline", "cancelled"]
+_PATIENCE_S = 30
 _Found = tuple[int, int, int, str, Any]  # what getaddrinfo gives for one address
 
 
@@ -32,6 +33,9 @@ class Line:
     def __init__(self, seconds: float, *, public_only: bool = False) -> None:
         self.why: Why | None = None
         self.seconds = seconds
+        # What a user of the line may set as timeout of a single operation. It only covers a clock that never comes:
+        # ending first, it would end a request whose answer is there already and is read after the cut.
+        self.patience_s = seconds + _PATIENCE_S
         self._public_only = public_only
         self._used = False
         self._lock = threading.Lock()

@@ -180,7 +180,7 @@ class OmixaProvider:
         request = requests.Request("POST", self._url, headers=headers, data=body).prepare()
         connect_timeout_s = min(self._connect_timeout_s, self._timeout_s)
         adapter = _Adapter(line, connect_timeout_s)
-        return adapter.send(request, stream=True, timeout=(connect_timeout_s, self._timeout_s), verify=self._verify)
+        return adapter.send(request, stream=True, timeout=(connect_timeout_s, line.patience_s), verify=self._verify)
 
     def _judged(self, body: "_Body", receipt: "_Receipt", writer: spooling.SpoolWriter, spool: Path) -> Outcome:
         """What a complete answer means, judged from the disk, or from memory when the disk failed."""
@@ -434,7 +434,7 @@ def fetch(url: str, path: Path, line: Line, *, bytes_max: int, verify: bool | st
     try:
         request = requests.Request("GET", url, headers=headers).prepare()
         adapter = _Adapter(line, _FETCH_CONNECT_TIMEOUT_S)
-        timeout = (_FETCH_CONNECT_TIMEOUT_S, line.seconds)
+        timeout = (_FETCH_CONNECT_TIMEOUT_S, line.patience_s)
         with closing(adapter.send(request, stream=True, timeout=timeout, verify=verify)) as response:
             if response.status_code != 200:
                 raise FetchFailed(f"its host answered {response.status_code}")
@@ -527,7 +527,7 @@ class _PlainConnection(urllib3.connection.HTTPConnection):
         except Exception as error:  # noqa: BLE001  # of any kind: what matters is that no connection stands
             raise NotConnected(_tls_words(error)) from None
         # Otherwise the connect timeout would hold for each block of the body, too.
-        self.sock.settimeout(self._line.seconds)
+        self.sock.settimeout(self._line.patience_s)
 
 
 class _TlsConnection(_PlainConnection, urllib3.connection.HTTPSConnection):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.providers.key import Key
+from runner.providers.line import Line, Why
 from runner.providers.omixa import OmixaProvider
 from runner.providers.provider import Billed, Declined, Order, Outcome, Unknown
 from tests.providers.conftest import SECRET
@@ -495,7 +497,7 @@ def test_what_is_no_proper_http_is_in_doubt_and_raises_nothing(endpoint: Start, 
 
 @pytest.mark.parametrize("hangs_up", [True, False])
 def test_an_answer_that_comes_before_the_body_was_read_is_read(
-    endpoint: Start, send: Send, order: Order, hangs_up: bool
+    endpoint: Start, send: Send, order: Order, monkeypatch: pytest.MonkeyPatch, hangs_up: bool
 ) -> None:
     def too_large(connection: socket.socket, there: Endpoint) -> None:
         read_headers(connection)
@@ -503,6 +505,11 @@ def test_an_answer_that_comes_before_the_body_was_read_is_read(
         if not hangs_up:  # neither reads nor hangs up: the time runs out with the answer already there
             there.ended.wait(20)
 
+    def late(line: Line, why: Why, cut: Callable[[Line, Why], None] = Line.cut) -> None:
+        time.sleep(0.5)  # as on a machine with much to do: the line's clock comes late
+        cut(line, why)
+
+    monkeypatch.setattr(Line, "cut", late)
     large(order)
     outcome = send(endpoint(too_large), timeout_s=20 if hangs_up else 1)
     assert isinstance(outcome, Declined)
