@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--recipes", type=int, default=50)
     parser.add_argument("--idle-s", type=int, default=60)
     options = parser.parse_args()
-    os.environ["BENCH_KEY"] = "any"
+    os.environ["BENCH_KEY"] = "bench-key"
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         project(root, options.recipes, "{minute} * * * *")
@@ -117,10 +117,13 @@ def simulated(root: Path, hours: int) -> None:
         slots = agenda.slots(database, newest=1_000_000)
         late = Counter(int((slot.claimed_at - slot.due_at).total_seconds()) for slot in slots)
         states = Counter(slot.state for slot in slots)
+        reasons = Counter(slot.reason for slot in slots if slot.state != "ran")
         faults = verify.verify(database).faults
         scheduler.close()
     endpoint.stop()
     print(f"{len(slots)} slots: {dict(states)}; seconds late: {dict(late)}; ledger: {faults or 'sound'}")
+    for reason, count in reasons.most_common(5):
+        print(f"  {count} times: {reason}")
     print(f"{time.perf_counter() - began:.0f} s, {time.process_time() - cpu:.0f} s CPU")
 
 

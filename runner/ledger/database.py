@@ -213,11 +213,27 @@ def _migrate(database: Database, path: Path) -> None:
                     "update omixa-runner; nothing was changed",
                 )
             _back_up(path, reached)
-        _alone(path, "PRAGMA journal_mode=WAL")
+        _use_wal(path)
         with database._engine.connect() as connection:
             connection.execution_options(begin="IMMEDIATE")
             migrate.upgrade(connection)
             connection.commit()
+
+
+def _use_wal(path: Path) -> None:
+    """Switch the file to WAL.
+
+    SQLite waits for locks, but here it gives up at once when another process opens the file at this moment and rolls
+    back what a third left when it was killed.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            return _alone(path, "PRAGMA journal_mode=WAL")
+        except sqlite_module().OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
 
 
 def _back_up(path: Path, revision: str) -> None:

@@ -61,6 +61,29 @@ def test_the_newest_migration_is_the_one_the_tables_name() -> None:
     assert ScriptDirectory(str(migrate.folder())).get_current_head() == tables.HEAD
 
 
+@pytest.mark.parametrize("refusals", [3, 1_000_000])
+def test_the_switch_to_wal_is_tried_for_as_long_as_the_file_may_be_locked(
+    ledger_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    def alone(path: Path, statement: str, *values: str, really: Callable[..., None] = database._alone) -> None:
+        tries.append(statement)
+        if statement == "PRAGMA journal_mode=WAL" and len(tries) <= refusals:
+            raise database.sqlite_module().OperationalError("database is locked")
+        really(path, statement, *values)
+
+    # What SQLite says, without waiting, to one of two processes that find what a third left when it was killed.
+    tries: list[str] = []
+    monkeypatch.setattr(database, "_alone", alone)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
+    if refusals < 10:
+        database.open_database(ledger_path, create=True).close()
+        assert len(tries) == refusals + 1
+    else:
+        with pytest.raises(LedgerError, match="was locked for"):
+            database.open_database(ledger_path, create=True)
+        assert len(tries) > 3
+
+
 def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(
     open_ledger: Callable[[], Ledger], ledger_path: Path
 ) -> None:
