@@ -64,10 +64,10 @@ def recipe_invalid(name: str, account: str | None, digest: str | None) -> Occasi
     return Occasion(key, "recipe", account, message, f"`omixa check {name}` says why")
 
 
-def checkpoint_mismatch(fault: str) -> Occasion:
-    """A signed checkpoint says something else than the ledger. `fault` only tells one mismatch from another."""
+def checkpoint_mismatch(chain: str) -> Occasion:
+    """A signed checkpoint says something else of a chain than the ledger."""
     message = "a checkpoint does not fit the ledger: it was rewritten, cut off, or put back to an older copy"
-    key = f"checkpoint {sha256(fault.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    key = f"checkpoint {sha256(chain.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
     return Occasion(key, "checkpoint", None, message, "`omixa audit verify` names the first bad entry")
 
 

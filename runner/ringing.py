@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from runner import alerts, jobs
+from runner import alerts, jobs, witness
 from runner.errors import OmixaError
 from runner.forecast import Projection
 from runner.ledger.alerting import Alert, Sending
@@ -13,11 +13,14 @@ from runner.ledger.database import Database
 from runner.ledger.occasions import Occasion, window_key
 from runner.ledger.values import Cap
 from runner.outlook import Outlook, outlook
+from runner.settings import Settings
 from runner.watch import Watch
 from runner.windows import local_text
 
 # A forecast plans every recipe, which reads its folders: not at each look.
 FORECAST_EVERY_S = 900
+# What the newest checkpoint saw is made anew from the hashes of the whole chain.
+CHECKPOINTS_EVERY_S = 3600
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Ringer:
     database: Database
     _made: float | None = None
     _foreseen: Sequence[Occasion] = ()
+    _compared: float | None = None
 
     def ring(self, at: datetime) -> tuple[list[Alert], list[Sending]]:
         """Record what is new, and send what waits; the new alerts, and how each sending ended. Raises OmixaError."""
@@ -35,7 +39,7 @@ class Ringer:
         if settings is None:
             return [], []
         recipes = [recipe for workspace in settings.workspaces for recipe in self.watch.recipes_of(workspace)]
-        told = [*self._broken(), *self._predicted(at)]
+        told = [*self._broken(), *self._predicted(at), *self._contradicted(settings)]
         found = alerts.evaluate(settings, recipes, self.database, at=at, told=told)
         return found, alerts.deliver(settings, self.database, at=at)
 
@@ -45,6 +49,13 @@ class Ringer:
             for one in list(self.watch.watched.values())
             if one.problem is not None
         ]
+
+    def _contradicted(self, settings: Settings) -> Sequence[Occasion]:
+        """Looked for at the start, and from time to time."""
+        if self._compared is not None and time.monotonic() - self._compared < CHECKPOINTS_EVERY_S:
+            return ()
+        self._compared = time.monotonic()
+        return contradicted(self.database, settings)
 
     def _predicted(self, at: datetime) -> Sequence[Occasion]:
         """The budgets that will not last this month, as far as the forecast can tell."""
@@ -61,6 +72,11 @@ class Ringer:
                 return self._foreseen  # `omixa forecast` tells why there is none
             self._foreseen = [told for one in found for told in foreseen(one)]
         return self._foreseen
+
+
+def contradicted(database: Database, settings: Settings) -> list[Occasion]:
+    """An occasion for each chain of the ledger that is not what its newest checkpoint says. Raises OmixaError."""
+    return [alerts.checkpoint_mismatch(chain) for chain in witness.broken_chains(database, settings)]
 
 
 def foreseen(one: Outlook) -> Iterator[Occasion]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import LedgerError
 from runner.ledger.database import Database, moment
-from runner.ledger.ends import chain_ends, ledger_uid
+from runner.ledger.ends import broken_by, chain_ends, ledger_uid
 from runner.ledger.verify import Seen
 from runner.settings import Settings, ledger_path
 from runner.trail import checkpoint
@@ -97,6 +97,20 @@ def testimony(files: "Iterable[Path]", keys: Sequence[VerifierKey], uid: str) ->
             f"all {found.others} checkpoints are of another ledger: this one was put in its place, or they are not its"
         )
     return found
+
+
+def broken_chains(database: Database, settings: Settings) -> list[str]:
+    """The chains that are not what the newest checkpoint of our own says: rewritten, cut off or put back.
+
+    Meant to be asked often; `omixa audit verify` compares everything. Raises LedgerError, DiskError.
+    """
+    path = checkpoints_path(settings)
+    if not path.exists():
+        return []
+    uid = ledger_uid(database)
+    key = own_key(settings, uid)
+    seen = testimony([path], [] if key is None else [key], uid).seen
+    return broken_by(database, [(one.chain, one.size, one.root) for one in seen])
 
 
 def _is_of_another(part: str, uid: str) -> bool:

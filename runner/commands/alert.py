@@ -215,12 +215,13 @@ def _told(done: "list[Sending]") -> int:
 def _check(project: str | None) -> int:
     from runner import alerts
     from runner.jobs import clock
+    from runner.ringing import contradicted
     from runner.terminal import clean
 
     with reading.ledger(project, create=True) as (settings, database):
         recipes, invalid = _recipes(settings.root)
-        at = clock()
-        for alert in alerts.evaluate(settings, recipes, database, at=at, told=invalid):
+        at, told = clock(), [*invalid, *contradicted(database, settings)]
+        for alert in alerts.evaluate(settings, recipes, database, at=at, told=told):
             print(f"{alert.kind}: {clean(alert.message)}")
         return _told(alerts.deliver(settings, database, at=at))
 

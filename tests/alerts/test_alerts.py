@@ -1,6 +1,7 @@
 """Alerts: told once, whoever looks and however often; taken to every channel until they arrive; never with a secret."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,15 @@ from runner import alerts
 from runner.ledger import alerting, verify
 from runner.ledger.agenda import Agenda
 from runner.ledger.alerting import Alerting
+from runner.ledger.database import moment
+from runner.ledger.ends import ledger_uid
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Cap
+from runner.ringing import Ringer
+from runner.trail import checkpoint
+from runner.trail.checkpoint import Checkpoint, origin
+from runner.watch import Watch
+from runner.witness import Witness, broken_chains, signing_key
 from tests.alerts.conftest import SECRET, House, Mailbox, Receiver
 from tests.ledger.conftest import no_uptime
 
@@ -339,3 +347,51 @@ def test_check_looks_and_sends_once_for_who_has_no_scheduler(house: House, ops: 
     assert out.endswith("ops: sent\n")
     assert omixa(house, "check")[1] == ""
     assert len(ops.messages) == 1
+
+
+def test_a_ledger_that_was_put_back_or_made_anew_is_told(house: House, ops: Receiver) -> None:
+    copy = house.root / "copy.db"
+    for name in ("a", "b"):
+        with house.desk(name) as desk:
+            desk.buy(name)
+        with house.database() as opened:
+            Witness(opened, house.settings).write(at=house.at)
+            assert broken_chains(opened, house.settings) == []
+        if name == "a":
+            shutil.copy(house.path, copy)
+    assert omixa(house, "check")[1] == ""
+    shutil.copy(copy, house.path)
+    assert omixa(house, "check")[1].startswith("checkpoint: a checkpoint does not fit the ledger")
+    assert omixa(house, "check")[1] == ""
+    with house.desk("another") as desk:
+        desk.buy("another")
+        desk.buy("and another")
+    with house.database() as opened:  # as long as before, and longer: but not the same
+        assert broken_chains(opened, house.settings) == ["studio@sandbox"]
+    assert len(ops.messages) == 1
+
+
+def test_the_scheduler_compares_the_ledger_with_its_checkpoints_once_an_hour(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("runner.ringing.time.monotonic", lambda: now[0])
+    with house.desk() as desk:
+        desk.buy("a")
+    with house.database() as opened:
+        Witness(opened, house.settings).write(at=house.at)
+        agenda = Agenda(opened, uptime=no_uptime)
+        watch = Watch(house.root, agenda, "o", "w", lambda *_, **__: None, lambda *_: "")
+        watch.reload(house.at)
+        ringer = Ringer(watch, opened)
+        assert ringer.ring(house.at)[0] == []
+        checkpoints = house.root / house.settings.audit.checkpoints
+        uid = ledger_uid(opened)
+        note = signing_key(house.settings, uid).sign(
+            Checkpoint(origin(uid, "studio@sandbox"), 99, bytes(32), moment(house.at))
+        )
+        checkpoint.append(checkpoints, note)
+        now[0] = 3599
+        assert ringer.ring(house.at)[0] == []
+        now[0] = 3600
+        assert kinds(ringer.ring(house.at)[0]) == ["checkpoint"]
