@@ -65,6 +65,8 @@ class Scheduler:
         self.waiting: list[Due] = []
         self.running: dict[int, SlotRun] = {}
         self._threads: list[threading.Thread] = []
+        # How slots ended while the ledger could not be written.
+        self._unrecorded: dict[int, End] = {}
         self.is_stopping = False
         self._looked: datetime | None = None
         agenda = Agenda(database, uptime=uptime)
@@ -79,6 +81,7 @@ class Scheduler:
         due_at = self.watch.next_at(at)
         # What is about to run is read afresh, so that a prompt file that changed is seen too.
         self.watch.reload(at, force=reload or (due_at is not None and due_at <= at))
+        self._record_late()
         found: list[Due] = []
         if not self.is_stopping:
             if self._looked is None or not timedelta() <= at - self._looked < LOOK:
@@ -128,7 +131,7 @@ class Scheduler:
             if end is not None:
                 self._tell_end(run, end)
         except OmixaError as error:
-            # Its row stays open; whoever looks for the dead next ends it.
+            self._unrecorded[slot.id] = run.end or End("failed", error.message)
             self.log("slot-failed", recipe=slot.recipe, due_at=slot.due_at, reason=error.message, help=error.hint)
         except Exception as error:  # noqa: BLE001 - a mistake of ours in one slot must not end the others
             self._fail(run, f"omixa made a mistake of its own ({type(error).__name__})")
@@ -140,8 +143,17 @@ class Scheduler:
     def _fail(self, run: SlotRun, reason: str) -> None:
         slot = run.slot
         self.log("slot-failed", recipe=slot.recipe, due_at=slot.due_at, reason=reason)
-        with suppress(OmixaError):
-            self.place.agenda.end(slot.id, "failed", reason, who=self.place.who, at=self.now())
+        end = End("failed", reason)
+        try:
+            end.record(slot.id, self.place)
+        except OmixaError:
+            self._unrecorded[slot.id] = end
+
+    def _record_late(self) -> None:
+        """Write down the ends that could not be written before. Raises LedgerError when they still cannot."""
+        for slot_id, end in list(self._unrecorded.items()):
+            end.record(slot_id, self.place)
+            del self._unrecorded[slot_id]
 
     def _tell_end(self, run: SlotRun, end: End) -> None:
         facts = {"recipe": run.slot.recipe, "due_at": run.slot.due_at, "state": end.state, "reason": end.reason}

@@ -49,6 +49,13 @@ class End:
     bought: int | None = None
     billed_micros: int | None = None
 
+    def record(self, slot_id: int, place: Place) -> None:
+        """Write it down, unless the slot has ended already. Raises LedgerError."""
+        billed, bought = self.billed_micros, self.bought
+        place.agenda.end(
+            slot_id, self.state, self.reason, billed_micros=billed, bought=bought, who=place.who, at=place.now()
+        )
+
 
 @dataclass(slots=True)
 class SlotRun:
@@ -62,6 +69,8 @@ class SlotRun:
     done: int = 0
     # Why it is told to end, when it is.
     cut_short: str | None = None
+    # How it ended, also when that could not be recorded.
+    end: End | None = None
     _means: Means | None = None
 
     def finish(self, why: str) -> None:
@@ -77,29 +86,21 @@ class SlotRun:
     def run(self, place: Place) -> End | None:
         """Run the slot and record its end. None: it was not ours any more, and nothing was done.
 
-        Raises LedgerError when the ledger cannot be written: the slot is then ended by whoever recovers.
+        Raises LedgerError when the ledger cannot be written: `end` is then to be recorded later, if there is one.
         """
         begun = place.agenda.begin(self.slot.id, owner=place.owner, who=place.who, at=place.now())
         if begun is None:
             return None
         self.slot = begun
         try:
-            end = self._bought(place)
+            self.end = end = self._bought(place)
         except Problems as error:
             first = error.problems[0]
             more = f" (and {counted(len(error.problems) - 1, 'more problem')})" if len(error.problems) > 1 else ""
-            end = End("failed", f"{first.message}{more}; `omixa plan {self.recipe.name}` tells all")
+            self.end = end = End("failed", f"{first.message}{more}; `omixa plan {self.recipe.name}` tells all")
         except OmixaError as error:
-            end = End("failed", error.message + (f"; {error.hint}" if error.hint else ""))
-        place.agenda.end(
-            self.slot.id,
-            end.state,
-            end.reason,
-            billed_micros=end.billed_micros,
-            bought=end.bought,
-            who=place.who,
-            at=place.now(),
-        )
+            self.end = end = End("failed", error.message + (f"; {error.hint}" if error.hint else ""))
+        end.record(self.slot.id, place)
         return end
 
     def _bought(self, place: Place) -> End:

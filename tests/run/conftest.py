@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from PIL import Image
 
 from runner import sandbox
 from runner.ledger import usage
-from runner.ledger.database import open_database
+from runner.ledger.database import open_database, sqlite_module
 from runner.ledger.usage import UsageRow
 from tests.ledger.conftest import SEEN
 
@@ -170,7 +169,8 @@ class Studio:
 
     def balances(self) -> None:
         """Assert that every balance is the sum of its attempts, and the entries agree."""
-        with sqlite3.connect(f"file:{self.root / '.omixa' / 'ledger.db'}?mode=ro", uri=True) as connection:
+        # The ledger's own SQLite: another one in this process would let go of locks that a test still holds.
+        with sqlite_module().connect(f"file:{self.root / '.omixa' / 'ledger.db'}?mode=ro", uri=True) as connection:
             wrong = connection.execute(
                 """
                 SELECT w.id FROM budget_windows w LEFT JOIN attempt_windows j ON j.window_id = w.id

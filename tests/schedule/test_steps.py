@@ -1,14 +1,18 @@
 """What a scheduler does at each step: runs what is due, once, and writes down what became of everything else."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
-from runner.ledger import verify
+from runner.errors import LedgerError
+from runner.ledger import agenda, verify
 from runner.ledger.clocks import Uptime
 from runner.watch import jitter
 from tests.run.conftest import Studio
+from tests.run.test_trouble import ROOT, mounted
 from tests.schedule.conftest import HOURLY, START, Office
 
 NOBODY = "nobody looked when it was due"
@@ -212,11 +216,8 @@ def test_what_a_run_of_the_last_good_version_bought_is_booked_under_that_version
 
 
 def runs(office: Office) -> list[dict[str, object]]:
-    import sqlite3
-
-    with sqlite3.connect(office.studio.root / ".omixa" / "ledger.db") as raw:
-        raw.row_factory = sqlite3.Row
-        return [dict(row) for row in raw.execute("SELECT * FROM runs")]
+    with office.database.read() as connection:
+        return [dict(row) for row in connection.execute(text("SELECT * FROM runs")).mappings()]
 
 
 def test_a_recipe_that_is_broken_when_the_scheduler_starts_is_skipped_visibly(office: Office) -> None:
@@ -429,3 +430,59 @@ def test_a_small_run_does_not_stand_behind_a_large_one(open_office: Callable[...
     last_small = max(row.ended_at or "" for row in studio.rows() if row.recipe == "small")
     assert sum((row.ended_at or "") < last_small for row in studio.rows() if row.recipe == "large") < 20
     assert len(before) == 8
+
+
+@pytest.mark.skipif(not ROOT, reason="mounting needs root")
+def test_a_disk_without_space_for_pictures_fails_the_slot_before_anything_is_paid(office: Office) -> None:
+    office.studio.pictures(2)
+    office.step()
+    with mounted(office.studio.root / "out", "size=8m"):
+        office.step(hours=1)
+        assert office.studio.endpoint.counts().requests == 0
+    office.step(hours=1)
+    (_, failed, reason), (_, ran, _) = office.slots()
+    assert (failed, ran) == ("failed", "ran")
+    assert "MiB free, at least " in (reason or "")
+    assert office.studio.endpoint.counts().requests == 2
+
+
+@pytest.mark.skipif(not ROOT, reason="mounting needs root")
+def test_a_ledger_that_cannot_grow_any_more_starts_nothing_and_every_slot_gets_its_end_later(office: Office) -> None:
+    office.studio.pictures(2)
+    home = office.studio.root / ".omixa"
+    with mounted(home, "size=300m"):
+        office.step()
+        filler = home / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(LedgerError, match="disk is full"):
+            office.step(hours=1)
+        assert office.studio.endpoint.counts().requests == 0
+        filler.unlink()
+        office.step(minutes=1)
+        assert office.slots() == [("02 09:00", "ran", None)]
+        assert office.studio.endpoint.counts().requests == 2
+        office.end()
+
+
+def test_a_slot_whose_end_cannot_be_written_gets_it_when_the_ledger_can_be_written_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise LedgerError("the disk is full")
+
+    office.studio.pictures(2)
+    office.step()
+    with monkeypatch.context() as broken:
+        broken.setattr(office.scheduler.place.agenda, "end", full)
+        office.step(hours=1)
+        assert office.states() == ["running"]
+        with pytest.raises(LedgerError):
+            office.step(minutes=1)
+    office.step(minutes=1)
+    assert office.states() == ["ran"]
+    (slot,) = agenda.slots(office.database)
+    assert (slot.bought, slot.billed_micros) == (2, 78_000)
+    office.step(minutes=58)
+    assert office.states() == ["ran", "ran"]
