@@ -112,17 +112,24 @@ class Mailbox:
 
 
 class House:
-    """A project on disk, its ledger, and a desk that buys in it."""
+    """A project on disk, its ledger, and a desk that buys in it. `keep`: the project is there already."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keep: bool = False) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.at = NOON
-        self.write("")
+        if keep:
+            self.read()
+        else:
+            self.write("")
 
     def write(self, text: str) -> Settings:
         """omixa.toml with these lines in [alerts]; the settings as they are read from it."""
         (self.root / "omixa.toml").write_text(SETTINGS.format(alerts=text), encoding="utf-8")
+        return self.read()
+
+    def read(self) -> Settings:
+        """The settings as they are read from omixa.toml."""
         made, problems = settings.load(self.root)
         assert problems == []
         assert made is not None
