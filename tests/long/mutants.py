@@ -1,4 +1,4 @@
-"""Seeded faults: each promise about money is broken on purpose in a copy of the house, and its test must fail.
+"""Seeded faults: each promise is broken on purpose in a copy of the house, and its test must fail.
 
     python -m tests.long.mutants            all of them
     python -m tests.long.mutants NAME …     some
@@ -12,22 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests.long.mutant import Mutant
+from tests.long.mutants_jobs import JOBS
+
 HOUSE = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One promise, the change that breaks it, and the tests that must notice."""
-
-    name: str
-    promise: str
-    file: str
-    old: str
-    new: str
-    tests: str
 
 
 BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger.py", "runner/execution.py"
@@ -602,6 +592,7 @@ MUTANTS = (
         "if not profile:",
         "tests/images/test_hostile_pictures.py -k colour_engine",
     ),
+    *JOBS,
 )
 
 
