@@ -117,7 +117,7 @@ JOBS = (
         WATCH,
         "if not self.consent and ",
         "if False and ",
-        "tests/schedule -k 'consent or yes'",
+        f"{STEPS} -k may_not_spend",
     ),
     Mutant(
         "doubted-clock-followed",

@@ -30,6 +30,7 @@ class Office:
         self.studio = Studio(root, now=lambda: self.at.timestamp(), **options)
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.uptime: Callable[[], Uptime | None] = lambda: None
+        self.consent = True
         self._database: Database | None = None
         self._scheduler: Scheduler | None = None
 
@@ -47,6 +48,7 @@ class Office:
                 log=lambda action, **facts: self.told.append((action, facts)),
                 now=lambda: self.at,
                 uptime=lambda: self.uptime(),
+                consent=self.consent,
             )
         return self._scheduler
 

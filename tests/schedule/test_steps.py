@@ -139,6 +139,19 @@ def test_a_paused_recipe_skips_and_says_who_paused_it(office: Office) -> None:
     assert office.states()[2:] == ["ran"]
 
 
+def test_a_recipe_that_begins_to_cost_real_money_is_skipped_by_a_scheduler_that_may_not_spend_any(
+    office: Office,
+) -> None:
+    office.consent = False  # as `omixa schedule run` without --yes, which only starts where all is play money
+    office.studio.pictures(1)
+    office.step()
+    office.step(hours=1)
+    assert office.slots() == [
+        ("02 09:00", "skipped", "it spends real money, and the scheduler was started without --yes")
+    ]
+    assert office.studio.endpoint.counts().requests == 0
+
+
 def test_a_stop_skips_and_a_full_budget_refuses(office: Office) -> None:
     office.studio.settings(month="0.80")
     office.studio.know_price()
