@@ -73,5 +73,30 @@ def window(period: Period, day: date, zone: str) -> Window:
             return Window(period, "all", zone, None, None)
 
 
+def labelled(period: Period, label: str) -> tuple[date, date]:
+    """First and last day of a window by its label, such as `2026-11`, `2026-Q4`, `2026-W48`, `2026`, `2026-11-30`.
+
+    Raises ValueError for what is no label of that period; `total` has no days.
+    """
+    match period:
+        case "day":
+            first = date.fromisoformat(label)
+        case "week":
+            first = date.fromisoformat(f"{label}-1")
+        case "month":
+            first = date.fromisoformat(f"{label}-01")
+        case "quarter":
+            year, _, quarter = label.partition("-Q")
+            first = date(int(year), 3 * int(quarter) - 2, 1)
+        case "year":
+            first = date(int(label), 1, 1)
+        case "total":
+            raise ValueError("`total` has no days")
+    found = window(period, first, "UTC")
+    if found.label != label or found.first_day is None or found.last_day is None:
+        raise ValueError(f"`{label}` is not how a {period} is written")
+    return found.first_day, found.last_day
+
+
 def _last_of_month(day: date) -> date:
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)

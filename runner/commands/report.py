@@ -2,8 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from runner.commands import reading
+
+if TYPE_CHECKING:
+    from runner.ledger.usage import UsageRow
+    from runner.reports.days import Span
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--by", action="append", metavar="KEY", help=f"group by {keys}; several: --by month,recipe (default: recipe)"
     )
     reading.filters(parser)
+    for period, example in (("month", "2026-10"), ("quarter", "2026-Q3"), ("year", "2026")):
+        parser.add_argument(f"--{period}", metavar="P", help=f"just this {period}: {example}, last or this")
+    parser.add_argument("--compare", action="store_true", help="what was settled in the window before, too")
+    parser.add_argument("--top", type=int, metavar="N", help="the N dearest groups; all others are one line")
     parser.add_argument("--format", choices=list(FORMATS), help="(default: by the ending of --out, else text)")
     parser.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
 
@@ -28,27 +38,51 @@ def run(
     *,
     project: str | None,
     by: list[str] | None,
-    first_day: str | None,
-    last_day: str | None,
     workspace: str | None,
+    compare: bool,
+    top: int | None,
     format: str | None,  # noqa: A002 - named as the argument is
     out: str | None,
-    **_: object,
+    **days: Any,
 ) -> int:
     """Write the report."""
-    from runner.errors import ExitCode
+    from runner.errors import ExitCode, UsageError
+    from runner.jobs import clock
     from runner.ledger import usage
     from runner.reports import FORMATS
-    from runner.reports.days import span
+    from runner.reports.days import asked
     from runner.reports.output import output
     from runner.reports.report import LABEL, build, parse_keys
+    from runner.windows import local_day
 
     keys = parse_keys(by or ["recipe"])
-    first, last = span(first_day, last_day)
+    if top is not None and top < 1:
+        raise UsageError(f"`--top` is the most groups to list, at least 1; found {top}")
     with reading.ledger(project) as (settings, database):
         name = reading.account(workspace, settings, database)
-        rows = usage.rows(database, workspace=name, first_day=first, last_day=last)
-        report = build(rows, keys, workspace=name, first_day=first, last_day=last)
+        today = local_day(clock(), reading.zone_of(name, settings))
+        periods = {period: days[period] for period in ("month", "quarter", "year")}
+        span = asked(days["first_day"], days["last_day"], **periods, today=today)
+        earlier = span.before() if compare else None
+
+        def rows(of: "Span") -> "Iterator[UsageRow]":
+            return usage.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
+
+        budgets: list[Any] = []
+        if span.first_day is not None and span.last_day is not None:
+            budgets = usage.spent(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
+        report = build(
+            rows(span),
+            keys,
+            before=None if earlier is None else rows(earlier),
+            top=top,
+            workspace=name,
+            first_day=span.first_day,
+            last_day=span.last_day,
+            span=span.name,
+            before_span=None if earlier is None else earlier.name,
+            budgets=tuple(budgets),
+        )
     ending = (out or "").rpartition(".")[2]
     with output(out) as stream:
         FORMATS[format or (ending if ending in FORMATS else "text")](report, stream)

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select
 
 from runner import windows
 from runner.ledger import balances, clocks, levers
@@ -106,7 +106,8 @@ _NEWEST_BILLS = (
 class UsageRow:
     """One attempt with the facts of its run. Micro-units; `day` is the workspace's local day at reservation.
 
-    `labels` is a mapping; moments are ledger texts (UTC). What is None was not known or has not happened.
+    `labels` is a mapping; moments are ledger texts (UTC). `has_picture`: what came can be used. `again`: settled, and
+    the same item had been bought with a picture before. What is None was not known or has not happened.
     """
 
     attempt_id: int
@@ -133,6 +134,8 @@ class UsageRow:
     day: str
     reserved_at: str
     ended_at: str | None
+    has_picture: bool = True
+    again: bool = False
 
     @property
     def open_micros(self) -> int:
@@ -236,6 +239,46 @@ def stopped(database: Database, workspace: str, *, at: datetime) -> Stopped | No
         return levers.stopped(connection, workspace, at)
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A budget window as it stands in the ledger: whose, its cap as last declared, and its money in micro-units."""
+
+    workspace: str
+    currency: str
+    recipe: str | None
+    period: str
+    label: str
+    cap_micros: int
+    settled_micros: int
+    open_micros: int
+
+
+def spent(database: Database, *, workspace: str | None, first_day: str, last_day: str) -> list[Spent]:
+    """The months, quarters and years of every budget that lie within these days, both inside; and a window that is
+    just these days. Without the budgets of single runs.
+    """
+    query = (
+        select(BUDGET_WINDOWS, WORKSPACES.c.currency)
+        .join(WORKSPACES, WORKSPACES.c.name == BUDGET_WINDOWS.c.workspace)
+        .where(BUDGET_WINDOWS.c.scope != "run", BUDGET_WINDOWS.c.period != "total", BUDGET_WINDOWS.c.cap_micros > 0)
+        .order_by(BUDGET_WINDOWS.c.workspace, BUDGET_WINDOWS.c.scope.desc(), BUDGET_WINDOWS.c.name)
+        .order_by(BUDGET_WINDOWS.c.label)
+    )
+    if workspace is not None:
+        query = query.where(BUDGET_WINDOWS.c.workspace == workspace)
+    asked = (date.fromisoformat(first_day), date.fromisoformat(last_day))
+    with database.read() as connection:
+        found = []
+        for row in connection.execute(query):
+            window = windows.labelled(row.period, row.label)
+            inside = asked[0] <= window[0] and window[1] <= asked[1]
+            if window == asked or (inside and row.period in ("month", "quarter", "year")):
+                recipe = row.name if row.scope == "recipe" else None
+                money = (row.cap_micros, row.settled_micros, row.open_micros)
+                found.append(Spent(row.workspace, row.currency, recipe, row.period, row.label, *money))
+        return found
+
+
 def moment_of(database: Database, at: datetime) -> datetime:
     """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
     with database.read() as connection:
@@ -331,7 +374,9 @@ def rows(
     query = _USAGE.where(*_wanted(workspace, first_day, last_day, states)).order_by(ATTEMPTS.c.id)
     with database.read() as connection:
         for row in connection.execution_options(yield_per=1000).execute(query):
-            yield UsageRow(**{**row._mapping, "labels": json.loads(row.labels), "git_dirty": _truth(row.git_dirty)})
+            read = {"labels": json.loads(row.labels), "git_dirty": _truth(row.git_dirty)}
+            read |= {"has_picture": bool(row.has_picture), "again": bool(row.again)}
+            yield UsageRow(**{**row._mapping, **read})
 
 
 def attempt(database: Database, attempt_id: int) -> dict[str, Any] | None:
@@ -356,6 +401,17 @@ def attempts(
             yield _whole(connection, row._mapping)
 
 
+_EARLIER = ATTEMPTS.alias("earlier")
+_AGAIN = and_(
+    ATTEMPTS.c.state == "settled",
+    exists().where(
+        _EARLIER.c.workspace == ATTEMPTS.c.workspace,
+        _EARLIER.c.item_key == ATTEMPTS.c.item_key,
+        _EARLIER.c.state == "settled",
+        _EARLIER.c.id < ATTEMPTS.c.id,
+        _EARLIER.c.result_digest.is_not(None),
+    ),
+)
 _USAGE = (
     select(
         ATTEMPTS.c.id.label("attempt_id"),
@@ -382,6 +438,8 @@ _USAGE = (
         ATTEMPTS.c.day,
         ATTEMPTS.c.reserved_at,
         ATTEMPTS.c.ended_at,
+        ATTEMPTS.c.result_digest.is_not(None).label("has_picture"),
+        _AGAIN.label("again"),
     )
     .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
     .join(WORKSPACES, WORKSPACES.c.name == ATTEMPTS.c.workspace)

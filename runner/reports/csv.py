@@ -17,7 +17,13 @@ COLUMNS = (
     "settled",
     "open",
     "unknown",
+    "unusable_count",
+    "unusable",
+    "again_count",
+    "again",
+    "price_per_picture",
 )
+COMPARED = ("settled_before", "change")
 
 # A spreadsheet takes a cell that starts so for a formula and runs it; full-width forms too, in some locales.
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -32,9 +38,13 @@ def cell(text: str | None) -> str:
 
 
 def write(report: Report, out: TextIO) -> None:
-    """Write the rows. `open` includes `unknown`; neither is in `settled`. No totals: a sum over the column is one."""
+    """Write the rows. `open` includes `unknown`; neither is in `settled`, but `unusable` and `again` are.
+
+    No totals: a sum over the column is one.
+    """
     writer = csv.writer(out)
-    writer.writerow([*report.by, *COLUMNS])
+    compared = COMPARED if report.before_span is not None else ()
+    writer.writerow([*report.by, *COLUMNS, *compared])
     for line in report.lines:
         sums = line.sums
         writer.writerow(
@@ -49,5 +59,11 @@ def write(report: Report, out: TextIO) -> None:
                 exact(sums.settled_micros),
                 exact(sums.open_micros),
                 exact(sums.unknown_micros),
+                sums.unusable_count,
+                exact(sums.unusable_micros),
+                sums.again_count,
+                exact(sums.again_micros),
+                "" if sums.price_micros is None else exact(sums.price_micros),
+                *(() if line.before is None else (exact(line.before.settled_micros), exact(line.change_micros or 0))),
             ]
         )

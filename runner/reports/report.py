@@ -1,16 +1,17 @@
 """Usage rows → Report: sums by any of the keys, each currency for itself. Pure; memory grows with the groups only."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.diagnostics import did_you_mean
 from runner.errors import UsageError
+from runner.terminal import counted
 from runner.windows import Period, window
 
 if TYPE_CHECKING:  # at run time this module stays light: the command line asks it for the keys
-    from runner.ledger.usage import UsageRow
+    from runner.ledger.usage import Spent, UsageRow
 
 LABEL = "label:"
 
@@ -32,12 +33,19 @@ KEYS: "dict[str, Callable[[UsageRow], str | None]]" = {
     "day": _of_calendar("day"),
     "week": _of_calendar("week"),
     "month": _of_calendar("month"),
+    "quarter": _of_calendar("quarter"),
+    "year": _of_calendar("year"),
     "workspace": lambda row: row.workspace,
     "recipe": lambda row: row.recipe,
     "model": lambda row: row.model,
     "preset": lambda row: row.preset or None,
+    "prompt": lambda row: row.prompt or None,
+    "source": lambda row: row.source_path,
     "cost-centre": lambda row: row.cost_centre,
     "commit": _commit,
+    "run": lambda row: row.run_uid,
+    "slot": lambda row: row.slot,
+    "who": lambda row: row.who,
 }
 
 
@@ -45,7 +53,9 @@ KEYS: "dict[str, Callable[[UsageRow], str | None]]" = {
 class Sums:
     """How many attempts, in which states, and their money in micro-units of one currency.
 
-    attempts = settled + released + open. `unknown` is the part of `open` whose answer never came.
+    attempts = settled + released + open. `unknown` is the part of `open` whose answer never came. `unusable` and
+    `again` are parts of `settled`, and nothing is in both: what brought no picture that can be used, and what had been
+    bought before.
     """
 
     attempts: int = 0
@@ -53,9 +63,13 @@ class Sums:
     released_count: int = 0
     open_count: int = 0
     unknown_count: int = 0
+    unusable_count: int = 0
+    again_count: int = 0
     settled_micros: int = 0
     open_micros: int = 0
     unknown_micros: int = 0
+    unusable_micros: int = 0
+    again_micros: int = 0
 
     def count(self, row: "UsageRow") -> None:
         """Add one attempt."""
@@ -65,6 +79,12 @@ class Sums:
                 assert row.billed_micros is not None
                 self.settled_count += 1
                 self.settled_micros += row.billed_micros
+                if not row.has_picture:
+                    self.unusable_count += 1
+                    self.unusable_micros += row.billed_micros
+                elif row.again:
+                    self.again_count += 1
+                    self.again_micros += row.billed_micros
             case "released":
                 self.released_count += 1
             case _:
@@ -76,30 +96,45 @@ class Sums:
 
     def add(self, other: "Sums") -> None:
         """Add the sums of a group."""
-        self.attempts += other.attempts
-        self.settled_count += other.settled_count
-        self.released_count += other.released_count
-        self.open_count += other.open_count
-        self.unknown_count += other.unknown_count
-        self.settled_micros += other.settled_micros
-        self.open_micros += other.open_micros
-        self.unknown_micros += other.unknown_micros
+        for one in fields(Sums):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    @property
+    def pictures(self) -> int:
+        """How many attempts brought a picture that can be used."""
+        return self.settled_count - self.unusable_count
+
+    @property
+    def price_micros(self) -> int | None:
+        """What a usable picture cost, with all that was billed: a rounded mean. None: there is no picture."""
+        return None if not self.pictures else (2 * self.settled_micros + self.pictures) // (2 * self.pictures)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One group: a value for each key of the report (None: the attempts have none), in one currency."""
+    """One group: a value for each key of the report (None: the attempts have none), in one currency.
+
+    `before`: the same group in the window before; None where that was not asked for.
+    """
 
     values: tuple[str | None, ...]
     currency: str
     sums: Sums
+    before: Sums | None = None
+
+    @property
+    def change_micros(self) -> int | None:
+        """How much more was settled than in the window before."""
+        return None if self.before is None else self.sums.settled_micros - self.before.settled_micros
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Sums by group. `lines` are in the order of their values, None last.
+    """Sums by group. `lines` are in the order of their values, None last; the dearest first, when only some are shown.
 
-    `workspace`, `first_day` and `last_day` are what was asked for, None: all. `absent`: labels no attempt has.
+    `workspace`, `first_day` and `last_day` are what was asked for, None: all. `absent`: labels no attempt has. `span`
+    is what the days are called, such as `2026-10`. `before_span`: the window that it is compared with. `budgets`: the
+    windows of the budgets that lie within these days.
     """
 
     by: tuple[str, ...]
@@ -108,44 +143,85 @@ class Report:
     workspace: str | None = None
     first_day: str | None = None
     last_day: str | None = None
+    span: str | None = None
+    before_span: str | None = None
+    budgets: "tuple[Spent, ...]" = ()
     totals: dict[str, Sums] = field(init=False)
+    totals_before: dict[str, Sums] = field(init=False)
 
     def __post_init__(self) -> None:
         # The total is the sum of the lines by construction, each currency for itself.
         totals: dict[str, Sums] = {}
+        before: dict[str, Sums] = {}
         for line in self.lines:
             totals.setdefault(line.currency, Sums()).add(line.sums)
+            if line.before is not None:
+                before.setdefault(line.currency, Sums()).add(line.before)
         object.__setattr__(self, "totals", dict(sorted(totals.items())))
+        object.__setattr__(self, "totals_before", before)
+
+    def total(self, currency: str) -> Line:
+        """The total of a currency, as a line without values."""
+        return Line((), currency, self.totals[currency], self.totals_before.get(currency))
+
+
+Groups = dict[tuple[tuple[str | None, ...], str], Sums]
 
 
 def build(
     rows: "Iterable[UsageRow]",
     by: Sequence[str],
     *,
-    workspace: str | None = None,
-    first_day: str | None = None,
-    last_day: str | None = None,
+    before: "Iterable[UsageRow] | None" = None,
+    top: int | None = None,
+    **told: Any,
 ) -> Report:
-    """Group the rows by the keys. The other arguments are only carried along, to be said on the report.
+    """Group the rows by the keys, and with `before` those of the window before, too.
 
-    Raises UsageError on an unknown key.
+    `top`: only so many groups of each currency, those with the most settled; the others are one line. What else is
+    `told` is only carried along, to be said on the report. Raises UsageError on an unknown key.
     """
     names = parse_keys(by)
+    groups = _grouped(rows, names)
+    earlier = None if before is None else _grouped(before, names)
+    keys = {**groups, **(earlier or {})}
+    lines = [Line(*key, groups.get(key, Sums()), None if earlier is None else earlier.get(key, Sums())) for key in keys]
+    lines.sort(key=_order)
+    absent = tuple(
+        name
+        for at, name in enumerate(names)
+        if lines and name.startswith(LABEL) and all(line.values[at] is None for line in lines)
+    )
+    if top is not None:
+        lines = [line for currency in sorted({line.currency for line in lines}) for line in _top(lines, currency, top)]
+    return Report(names, tuple(lines), absent, **told)
+
+
+def _grouped(rows: "Iterable[UsageRow]", names: Sequence[str]) -> Groups:
     readers = [_reader(name) for name in names]
-    groups: dict[tuple[tuple[str | None, ...], str], Sums] = {}
+    groups: Groups = {}
     for row in rows:
         group = (tuple(read(row) for read in readers), row.currency)
         sums = groups.get(group)
         if sums is None:
             sums = groups[group] = Sums()
         sums.count(row)
-    lines = sorted((Line(values, currency, sums) for (values, currency), sums in groups.items()), key=_order)
-    absent = tuple(
-        name
-        for at, name in enumerate(names)
-        if lines and name.startswith(LABEL) and all(line.values[at] is None for line in lines)
-    )
-    return Report(names, tuple(lines), absent, workspace, first_day, last_day)
+    return groups
+
+
+def _top(lines: Sequence[Line], currency: str, count: int) -> list[Line]:
+    """The dearest lines of a currency, and one for all others."""
+    own = [line for line in lines if line.currency == currency]
+    own.sort(key=lambda line: (-line.sums.settled_micros, -line.sums.open_micros))
+    if len(own) <= count:
+        return own
+    rest = Line((counted(len(own) - count, "other"), *[None] * (len(own[0].values) - 1)), currency, Sums(), None)
+    before = None if own[0].before is None else Sums()
+    for line in own[count:]:
+        rest.sums.add(line.sums)
+        if before is not None and line.before is not None:
+            before.add(line.before)
+    return [*own[:count], replace(rest, before=before)]
 
 
 def parse_keys(texts: Sequence[str]) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """A report as an aligned table for people, one for each currency, with its total."""
 
+from collections.abc import Iterator
 from typing import TextIO
 
 from runner.money import exact
-from runner.reports.report import Report, Sums
-from runner.terminal import clean, table
+from runner.reports.report import Line, Report, Sums
+from runner.terminal import clean, counted, table
 
 NONE = "–"
 SHORT_COMMIT = 12
@@ -15,28 +16,62 @@ def write(report: Report, out: TextIO) -> None:
     print(_title(report), file=out)
     if not report.lines:
         print("\nno attempts", file=out)
-    for currency, total in report.totals.items():
+    for currency in report.totals:
+        total = report.total(currency)
         money = [f"{word} {currency}" for word in ("settled", "open", "of which unknown")]
+        if report.before_span is not None:
+            money += [f"settled {report.before_span}", "change"]
         header = [*report.by, "attempts", "settled", "released", "open", "unknown", *money]
         keys = len(report.by)
         rows = [
-            [*(_shown(key, value) for key, value in zip(report.by, line.values, strict=True)), *_numbers(line.sums)]
+            [*(_shown(key, value) for key, value in zip(report.by, line.values, strict=True)), *_numbers(line)]
             for line in report.lines
             if line.currency == currency
         ]
         rows.append([*["total", *[""] * (keys - 1)][:keys], *_numbers(total)])
         print(f"\n{table(header, rows, right=range(keys, len(header)))}", file=out)
+        for remark in _remarks(total.sums, currency):
+            print(remark, file=out)
+    if report.budgets:
+        print(f"\n{_budgets(report)}", file=out)
 
 
 def _title(report: Report) -> str:
     whose = f"workspace {report.workspace}" if report.workspace else "all workspaces"
-    return clean(f"usage by {', '.join(report.by)} · {whose} · {_days(report.first_day, report.last_day)}")
+    days = _days(report.first_day, report.last_day)
+    if report.span is not None:
+        days = f"{report.span} ({days})"
+    return clean(f"usage by {', '.join(report.by)} · {whose} · {days}")
 
 
 def _days(first: str | None, last: str | None) -> str:
     if first is not None and last is not None:
         return f"{first} to {last}"
     return "all days" if first is None and last is None else f"from {first}" if first is not None else f"until {last}"
+
+
+def _remarks(total: Sums, currency: str) -> Iterator[str]:
+    """What a picture cost, and what was paid for nothing."""
+    if total.price_micros is not None:
+        yield f"a picture cost {exact(total.price_micros)} {currency} on average"
+    if total.unusable_count:
+        money = f"{exact(total.unusable_micros)} {currency}"
+        yield f"of what was settled, {money} brought no usable picture ({counted(total.unusable_count, 'request')})"
+    if total.again_count:
+        money = f"{exact(total.again_micros)} {currency}"
+        yield f"of what was settled, {money} was for what had been bought ({counted(total.again_count, 'picture')})"
+
+
+def _budgets(report: Report) -> str:
+    header = ["budget", "cap", "settled", "open", "left", "", "used"]
+    rows = []
+    for one in report.budgets:
+        owner = f"workspace {one.workspace}" if one.recipe is None else f"recipe {one.recipe} of {one.workspace}"
+        used = one.settled_micros + one.open_micros
+        money = (one.cap_micros, one.settled_micros, one.open_micros, one.cap_micros - used)
+        share = f"{100 * used // one.cap_micros} %"
+        rows.append([f"{one.period} {one.label} of {owner}", *map(exact, money), one.currency, share])
+    return table(header, rows, right=(1, 2, 3, 4, 6))
 
 
 def _shown(key: str, value: str | None) -> str:
@@ -48,7 +83,11 @@ def _shown(key: str, value: str | None) -> str:
     return value
 
 
-def _numbers(sums: Sums) -> list[str]:
+def _numbers(line: Line) -> list[str]:
+    sums = line.sums
     counts = (sums.attempts, sums.settled_count, sums.released_count, sums.open_count, sums.unknown_count)
-    money = (sums.settled_micros, sums.open_micros, sums.unknown_micros)
-    return [*map(str, counts), *map(exact, money)]
+    money = [sums.settled_micros, sums.open_micros, sums.unknown_micros]
+    found = [*map(str, counts), *map(exact, money)]
+    if line.before is not None and line.change_micros is not None:
+        found += [exact(line.before.settled_micros), f"{'+' * (line.change_micros > 0)}{exact(line.change_micros)}"]
+    return found

@@ -133,7 +133,7 @@ JOBS = (
         WATCH,
         "if self.agenda.end(slot.id, state, reason, who=self.who, at=at, owner=slot.owner):",
         "if False:",
-        "tests/schedule",
+        f"{STEPS} -k whose_process_lives",
     ),
     Mutant(
         "living-slots-inherited",
@@ -141,7 +141,7 @@ JOBS = (
         WATCH,
         'if slot.owner == self.owner or (slot.owner is not None and owners.is_held(home / "owners", slot.owner)):',
         "if slot.owner == self.owner:",
-        "tests/schedule/test_processes.py",
+        f"{STEPS} -k whose_process_lives",
     ),
     Mutant(
         "end-unrecorded",

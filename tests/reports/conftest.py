@@ -120,22 +120,25 @@ class Books:
         *,
         caps: tuple[Cap, ...] = (),
         sent: bool = True,
+        again: bool = False,
         **changes: object,
     ) -> int:
         """An attempt that is sent, or with `sent=False` only reserved."""
         if run.uid not in self._runs:
             self._runs[run.uid] = self.ledger.begin_run(run, at=at)
         reserved = self.ledger.reserve(
-            self._runs[run.uid], run, asked(name, **changes), amount_micros=CEILING, caps=caps, at=at
+            self._runs[run.uid], run, asked(name, **changes), amount_micros=CEILING, caps=caps, at=at, again=again
         )
         assert isinstance(reserved, Reserved), reserved
         if sent:
             self.ledger.sent(reserved.attempt_id, who=run.who, at=at)
         return reserved.attempt_id
 
-    def settled(self, run: RunFacts, name: str, at: datetime, billed: int, *, caps: tuple[Cap, ...] = ()) -> int:
+    def settled(
+        self, run: RunFacts, name: str, at: datetime, billed: int, *, caps: tuple[Cap, ...] = (), again: bool = False
+    ) -> int:
         """An attempt that was billed, with a picture."""
-        attempt_id = self.sent(run, name, at, caps=caps)
+        attempt_id = self.sent(run, name, at, caps=caps, again=again)
         self.ledger.settle(
             attempt_id,
             billed_micros=billed,

@@ -28,11 +28,13 @@ def test_the_text_has_a_table_and_a_total_for_each_currency(books: Books) -> Non
         "recipe  attempts  settled  released  open  unknown  settled EUR  open EUR  of which unknown EUR\n"
         "logos          2        1         0     1        1     0.050001  0.700000              0.700000\n"
         "total          2        1         0     1        1     0.050001  0.700000              0.700000\n"
+        "a picture cost 0.050001 EUR on average\n"
         "\n"
         "recipe   attempts  settled  released  open  unknown  settled USD  open USD  of which unknown USD\n"
         "posters         4        2         0     2        0     0.080000  1.400000              0.000000\n"
         "scans           2        0         1     1        1     0.000000  0.700000              0.700000\n"
         "total           6        2         1     3        1     0.080000  2.100000              0.700000\n"
+        "a picture cost 0.040000 USD on average\n"
     )
 
 
@@ -49,10 +51,10 @@ def test_the_text_says_which_days_and_shortens_commits(books: Books) -> None:
 def test_the_csv_is_rows_only_with_six_decimals(books: Books) -> None:
     assert written("csv", build(books.rows(), ["recipe", "label:season"])) == (
         "recipe,label:season,currency,attempts,settled_count,released_count,open_count,unknown_count,"
-        "settled,open,unknown\r\n"
-        "logos,,EUR,2,1,0,1,1,0.050001,0.700000,0.700000\r\n"
-        "posters,,USD,4,2,0,2,0,0.080000,1.400000,0.000000\r\n"
-        "scans,autumn,USD,2,0,1,1,1,0.000000,0.700000,0.700000\r\n"
+        "settled,open,unknown,unusable_count,unusable,again_count,again,price_per_picture\r\n"
+        "logos,,EUR,2,1,0,1,1,0.050001,0.700000,0.700000,0,0.000000,0,0.000000,0.050001\r\n"
+        "posters,,USD,4,2,0,2,0,0.080000,1.400000,0.000000,0,0.000000,0,0.000000,0.040000\r\n"
+        "scans,autumn,USD,2,0,1,1,1,0.000000,0.700000,0.700000,0,0.000000,0,0.000000,\r\n"
     )
 
 
@@ -71,6 +73,11 @@ def test_the_json_carries_rows_and_totals_with_money_as_text(books: Books) -> No
         "settled": "0.000000",
         "open": "0.700000",
         "unknown": "0.700000",
+        "unusable_count": 0,
+        "unusable": "0.000000",
+        "again_count": 0,
+        "again": "0.000000",
+        "price_per_picture": None,
     }
     assert [(total["currency"], total["settled"]) for total in found["totals"]] == [
         ("EUR", "0.050001"),

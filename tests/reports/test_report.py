@@ -2,16 +2,19 @@
 
 import gc
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
+from runner.ledger import usage
 from runner.ledger.usage import UsageRow
+from runner.reports.days import Span, asked
 from runner.reports.report import KEYS, Report, Sums, build, parse_keys
-from tests.reports.conftest import COMMIT, POSTERS, Books
+from tests.reports.conftest import COMMIT, MONTH, POSTERS, TOTAL, Books
 
 ALL_KEYS = [*KEYS, "label:client", "label:season"]
 
@@ -166,7 +169,7 @@ ROWS = st.builds(
     git_commit=st.none() | WORDS,
     git_dirty=st.none() | st.booleans(),
     labels=st.dictionaries(st.sampled_from(["client", "season"]), WORDS),
-    day=st.dates().map(lambda day: day.isoformat()),
+    day=st.dates(max_value=date(9000, 1, 1)).map(lambda day: day.isoformat()),
 )
 
 
@@ -202,3 +205,101 @@ def test_rows_are_not_kept() -> None:
 
     assert build(many(), ["recipe"]).totals["USD"].attempts == 2000
     assert max(alive) < 10
+
+
+# ---- windows, comparison, waste
+
+
+@pytest.mark.parametrize(
+    ("words", "days", "name"),
+    [
+        ({"month": "2026-10"}, ("2026-10-01", "2026-10-31"), "2026-10"),
+        ({"month": "last"}, ("2026-02-01", "2026-02-28"), "2026-02"),
+        ({"month": "this"}, ("2026-03-01", "2026-03-31"), "2026-03"),
+        ({"quarter": "2026-Q3"}, ("2026-07-01", "2026-09-30"), "2026-Q3"),
+        ({"quarter": "last"}, ("2025-10-01", "2025-12-31"), "2025-Q4"),
+        ({"year": "2024"}, ("2024-01-01", "2024-12-31"), "2024"),
+    ],
+)
+def test_a_window_is_short_for_its_days(words: dict[str, str], days: tuple[str, str], name: str) -> None:
+    plain: dict[str, str | None] = {"month": None, "quarter": None, "year": None}
+    found = asked(None, None, **{**plain, **words}, today=date(2026, 3, 31))  # type: ignore[arg-type]
+    assert ((found.first_day, found.last_day), found.name) == (days, name)
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026", "2026-1", "20261", "oct", "", "next"])
+def test_what_is_no_month_is_refused_by_name(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        asked(None, None, month=text, quarter=None, year=None, today=date(2026, 3, 31))
+    assert f"`--month {text}` is not a month" in raised.value.message
+
+
+def test_days_that_are_said_twice_are_refused() -> None:
+    with pytest.raises(UsageError, match="said twice"):
+        asked("2026-01-01", None, month="2026-10", quarter=None, year=None, today=date(2026, 3, 31))
+
+
+@pytest.mark.parametrize(
+    ("span", "before"),
+    [
+        (Span("2026-03-01", "2026-03-31", "2026-03", "month"), ("2026-02-01", "2026-02-28")),
+        (Span("2026-01-01", "2026-03-31", "2026-Q1", "quarter"), ("2025-10-01", "2025-12-31")),
+        (Span("2024-03-01", "2024-03-07"), ("2024-02-23", "2024-02-29")),
+    ],
+)
+def test_the_window_before_a_window(span: Span, before: tuple[str, str]) -> None:
+    found = span.before()
+    assert (found.first_day, found.last_day) == before
+
+
+def test_without_both_days_there_is_no_window_before() -> None:
+    with pytest.raises(UsageError, match="no window before"):
+        Span("2026-03-01", None).before()
+
+
+def test_what_brought_no_picture_and_what_was_bought_again_are_parts_of_settled() -> None:
+    rows = [
+        row(1, "settled", 40),
+        row(2, "settled", 41, has_picture=False),
+        row(3, "settled", 42, again=True),
+        row(4, "settled", 43, again=True, has_picture=False),
+    ]
+    (found,) = build(rows, ["recipe"]).lines
+    sums = found.sums
+    assert (sums.unusable_count, sums.unusable_micros) == (2, 84)
+    assert (sums.again_count, sums.again_micros) == (1, 42)
+    assert (sums.pictures, sums.price_micros, sums.settled_micros) == (2, 83, 166)
+    assert build([row(1, "settled", 1, has_picture=False)], ["recipe"]).lines[0].sums.price_micros is None
+
+
+def test_the_ledger_says_what_was_bought_again(books: Books) -> None:
+    books.settled(replace(POSTERS, uid="again"), "a", datetime(2026, 11, 12, tzinfo=UTC), 40_000, again=True)
+    assert [found.attempt_id for found in books.rows() if found.again] == [9]
+    assert build(books.rows(), ["model"]).totals["USD"].again_micros == 40_000
+
+
+@given(
+    st.lists(ROWS), st.lists(ROWS), st.sampled_from([None, 1, 2, 5]), st.lists(st.sampled_from(ALL_KEYS), min_size=1)
+)
+def test_nothing_is_lost_by_comparing_or_by_showing_only_the_dearest(
+    rows: list[UsageRow], before: list[UsageRow], top: int | None, by: list[str]
+) -> None:
+    report = build(rows, by, before=before, top=top, before_span="before")
+    for currency in {one.currency for one in [*rows, *before]}:
+        total = report.total(currency)
+        assert total.before is not None
+        for sums, source in ((total.sums, rows), (total.before, before)):
+            mine = [one for one in source if one.currency == currency]
+            assert sums.attempts == len(mine)
+            assert sums.settled_micros == sum(one.billed_micros or 0 for one in mine)
+            assert sums.open_micros == sum(one.open_micros for one in mine)
+        if top is not None:
+            assert sum(found.currency == currency for found in report.lines) <= top + 1
+
+
+def test_the_budgets_of_a_window_are_those_within_it(books: Books) -> None:
+    books.settled(POSTERS, "x", datetime(2026, 11, 12, tzinfo=UTC), 40_000, caps=(MONTH, TOTAL))
+    (found,) = usage.spent(books.database, workspace=None, first_day="2026-11-01", last_day="2026-11-30")
+    assert (found.period, found.label, found.settled_micros) == ("month", "2026-11", 81_000)
+    assert usage.spent(books.database, workspace="lab", first_day="2026-01-01", last_day="2026-12-31") == []
+    assert usage.spent(books.database, workspace=None, first_day="2026-11-02", last_day="2026-11-30") == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from runner.errors import LedgerError
-from runner.ledger import agenda, verify
+from runner.ledger import agenda, owners, verify
 from runner.ledger.clocks import Uptime
 from runner.watch import jitter
 from tests.run.conftest import Studio
@@ -499,3 +499,24 @@ def test_a_slot_whose_end_cannot_be_written_gets_it_when_the_ledger_can_be_writt
     assert (slot.bought, slot.billed_micros) == (2, 78_000)
     office.step(minutes=58)
     assert office.states() == ["ran", "ran"]
+
+
+def test_a_slot_whose_process_lives_is_left_to_it_and_taken_over_when_that_is_gone(office: Office) -> None:
+    office.studio.pictures(1)
+    office.step()
+    office.at += timedelta(hours=1)
+    place = office.scheduler.place
+    other = owners.hold(office.scheduler.home / "owners", "another")
+    slot = place.agenda.claim("posters", office.at, "studio", owner="another", who="ana", at=office.at)
+    assert slot is not None
+    office.step()
+    assert office.states() == ["waiting"]
+    assert place.agenda.begin(slot.id, owner="another", who="ana", at=office.at) is not None
+    office.step(minutes=1)
+    assert office.states() == ["running"]
+    other.let_go()
+    office.step(minutes=1)
+    assert office.slots() == [
+        ("02 09:00", "failed", "its process died; what it had sent is settled, or held as unknown")
+    ]
+    assert office.studio.endpoint.counts().requests == 0
