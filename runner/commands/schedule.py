@@ -1,6 +1,7 @@
 """`omixa schedule`: recurring jobs: the scheduler itself, what comes, what was, and what was missed."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import reading
@@ -116,7 +117,7 @@ def _list(project: str | None, *, as_json: bool) -> None:
     if as_json:
         _print_json("omixa.schedule-list/1", {"recipes": lines})
         return
-    header = ["recipe", "when", "state", "next due", "last slot", "it"]
+    header = ["recipe", "when", "state", "next due", "last slot", "how it went"]
     rows = [
         [
             line["recipe"],
@@ -144,20 +145,26 @@ def _line(
 
     recorded = agenda.schedule(database, name)
     last = agenda.slots(database, recipe=name, newest=1)
+    by_hand = None
+    if recorded is not None and recorded.paused_at is not None:
+        by_hand = f"{recorded.paused_by}: {recorded.paused_reason}"
     timing = zone = None
-    state, why, next_at = "by hand only", None, None
+    state, why, next_at = "by hand only", by_hand and f"paused by {by_hand}", None
     if recipe is None:
-        state, why = "invalid", "omixa check"
+        state, why = "invalid", "omixa check" + (f"; paused by {by_hand}" if by_hand else "")
     elif recipe.schedule is not None:
         timing = recipe.schedule.timing(settings.workspaces[recipe.workspace].time_zone)
         zone, state = timing.zone, "scheduled"
         next_at = next_due(timing, at)
+        why = by_hand
         if recipe.schedule.paused:
             state, why = "paused", "in the recipe"
-        elif recorded is not None and recorded.paused_at is not None:
-            state, why = "paused", f"{recorded.paused_by}: {recorded.paused_reason}"
-    if zone is None:
-        zone = "UTC" if recipe is None else settings.workspaces[recipe.workspace].time_zone
+        elif by_hand:
+            state = "paused"
+    if zone is None and recipe is not None:
+        zone = settings.workspaces[recipe.workspace].time_zone
+    elif zone is None:
+        zone = "UTC" if recorded is None else recorded.zone
     return {
         "recipe": name,
         "timing": None if timing is None else str(timing),
@@ -174,23 +181,29 @@ def _line(
 def _next(project: str | None, names: list[str], until: str | None, limit: int, *, as_json: bool) -> None:
     from runner import jobs
     from runner.commands.forecast import asked_day
+    from runner.diagnostics import Problems
     from runner.ledger.database import moment, open_database
     from runner.money import exact, show
     from runner.outlook import outlook
-    from runner.project import find_root, load, recipe_paths
+    from runner.project import find_root, load_all, recipe_paths
     from runner.settings import ledger_path
     from runner.terminal import clean, counted, table
 
-    root = find_root(project)
-    settings, recipes = load(root, [])
-    wanted = {path.stem for path in recipe_paths(root, names)}
+    _refuse_limit(limit)
     last = asked_day(None, until)
+    root = find_root(project)
+    wanted = {path.stem for path in recipe_paths(root, names)}
+    settings, recipes, problems = load_all(root, [])
+    if settings is None:
+        raise Problems(problems)
     with open_database(ledger_path(settings), create=False) as database:
         found = outlook(settings, recipes, database, jobs.results(settings), at=jobs.clock(), until=last)
     coming = [(slot, one) for one in found for slot in one.forecast.slots if slot.recipe in wanted]
     coming.sort(key=lambda pair: (pair[0].at, pair[0].recipe))
-    shown = coming[: max(limit, 0)]
+    shown = coming[:limit]
     left_out = [(left.recipe, left.reason) for one in found for left in one.uncounted if left.recipe in wanted]
+    broken = wanted - {recipe.name for recipe in recipes}
+    left_out += [(name, "it has problems: `omixa check` shows them") for name in sorted(broken)]
     if as_json:
         told = [
             {
@@ -218,7 +231,9 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
         ]
         for slot, one in shown
     ]
-    print(table(["due", "recipe", "would buy", "expected", ""], rows, right=[3]) if rows else "no slot comes")
+    end = "this month; --until DAY looks further" if last is None else str(last)
+    none = f"no slot comes to the end of {end}"
+    print(table(["due", "recipe", "would buy", "expected", ""], rows, right=[3]) if rows else none)
     if len(coming) > len(shown):
         print(f"… and {len(coming) - len(shown)} more (--limit); `omixa forecast` adds them up")
     for recipe, reason in left_out:
@@ -229,53 +244,50 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
 
 
 def _history(project: str | None, options: dict[str, Any]) -> None:
-    from runner.ledger import agenda
+    from runner.ledger import agenda, usage
     from runner.terminal import table
 
+    limit, states = options["limit"], options["state"] or ()
+    _refuse_limit(limit)
     with reading.ledger(project) as (settings, database):
         names = _known(settings, database, options["recipes"])
         found = [
             slot
             for name in (names if options["recipes"] else [None])
-            for slot in agenda.slots(database, recipe=name, states=options["state"] or (), newest=options["limit"])
+            for slot in agenda.slots(database, recipe=name, states=states, newest=limit + 1)
         ]
-        zones = _zones(settings, found)
-        found.sort(key=lambda slot: (slot.due_at, slot.id))
-        found = found[-options["limit"] :]
+        units = {one.account: one.unit for one in settings.workspaces.values()} | usage.workspaces(database)
+    found.sort(key=lambda slot: (slot.due_at, slot.id))
+    if len(found) > limit:
+        print(f"the newest {limit}; --limit lists more", file=sys.stderr)
+        found = found[-limit:]
+    zones = _zones(settings, found)
     if options["json"]:
-        _print_json("omixa.schedule-history/1", {"slots": [_record(slot, settings) for slot in found]})
+        _print_json("omixa.schedule-history/1", {"slots": [_record(slot, units) for slot in found]})
         return
-    print(
-        table(_SLOT_HEADER, [_row(slot, settings, zones) for slot in found], right=[3, 4]) if found else "no slots yet"
-    )
+    rows = [_row(slot, units, zones) for slot in found]
+    none = f"no slot in state {' or '.join(dict.fromkeys(states))}" if states else "no slots yet"
+    print(table(_SLOT_HEADER, rows, right=[3, 4]) if rows else none)
 
 
 _SLOT_HEADER = ["due", "recipe", "state", "bought", "billed", "why"]
 
 
-def _row(slot: "Slot", settings: "Settings", zones: dict[str, str]) -> list[str]:
+def _row(slot: "Slot", units: dict[str, str], zones: dict[str, str]) -> list[str]:
     from runner.ledger.database import moment
     from runner.money import show
 
-    unit = _unit_of(slot, settings)
     return [
         _local(moment(slot.due_at), zones[slot.recipe]),
         slot.recipe,
         slot.state,
         "" if slot.bought is None else str(slot.bought),
-        "" if slot.billed_micros is None else show(slot.billed_micros, unit),
+        "" if slot.billed_micros is None else show(slot.billed_micros, units.get(slot.workspace, "")),
         slot.reason or "",
     ]
 
 
-def _unit_of(slot: "Slot", settings: "Settings") -> str:
-    for workspace in settings.workspaces.values():
-        if workspace.account == slot.workspace:
-            return workspace.unit
-    return ""
-
-
-def _record(slot: "Slot", settings: "Settings") -> dict[str, Any]:
+def _record(slot: "Slot", units: dict[str, str]) -> dict[str, Any]:
     """A slot as JSON has it; money as text with six decimals."""
     from runner.ledger.database import moment
     from runner.money import exact
@@ -290,7 +302,7 @@ def _record(slot: "Slot", settings: "Settings") -> dict[str, Any]:
         "id": slot.id,
         "recipe": slot.recipe,
         "workspace": slot.workspace,
-        "currency": _unit_of(slot, settings) or None,
+        "currency": units.get(slot.workspace),
         "due_at": text(slot.due_at),
         "state": slot.state,
         "reason": slot.reason,
@@ -337,7 +349,7 @@ def _missed(project: str | None, names: list[str], *, as_json: bool) -> None:
                 }
             )
     if as_json:
-        _print_json("omixa.schedule-missed/1", {"recipes": told})
+        _print_json("omixa.schedule-missed/1", {"recipes": [_missed_record(one) for one in told]})
         return
     if not told:
         print("no slot was missed since each recipe last ran")
@@ -345,19 +357,30 @@ def _missed(project: str | None, names: list[str], *, as_json: bool) -> None:
         print(_missed_text(one))
 
 
+def _missed_record(one: dict[str, Any]) -> dict[str, Any]:
+    """One recipe's missed slots as JSON has them; money as text with six decimals."""
+    from runner.money import exact
+
+    return {
+        name.removesuffix("_micros"): exact(value) if name.endswith("_micros") and value is not None else value
+        for name, value in one.items()
+    }
+
+
 def _missed_text(one: dict[str, Any]) -> str:
+    from runner.money import show
     from runner.terminal import clean, counted
 
     first, last = (_local(one[name], one["zone"]) for name in ("first_due_at", "last_due_at"))
-    span = first if first == last else f"{first} to {last}"
+    span = first if first == last else f"{first.removesuffix(one['zone'])}to {last}"
     lines = [f"{clean(one['recipe'])}: {counted(one['slots'], 'slot')} missed, {span}"]
     if one["problem"] is not None:
         lines.append(f"  no plan can be made: {clean(one['problem'])}")
     elif not one["pictures"]:
         lines.append("  a run now would buy nothing")
     else:
-        cost = f"about {one['expected']} {one['currency']}, at most {one['worst']} {one['currency']}"
-        lines.append(f"  a run now would buy {counted(one['pictures'], 'picture')} for {cost}: all of them at once")
+        about, most = (show(one[name], one["currency"]) for name in ("expected_micros", "worst_micros"))
+        lines.append(f"  one run now would buy {counted(one['pictures'], 'picture')} for about {about}, at most {most}")
         lines.append(f"   = help: omixa schedule run-now {clean(one['recipe'])}")
     return "\n".join(lines)
 
@@ -367,10 +390,9 @@ def _price(name: str, settings: "Settings", database: "Database") -> dict[str, A
     from runner import jobs
     from runner.diagnostics import Problems
     from runner.errors import OmixaError
-    from runner.money import exact
     from runner.project import load
 
-    told: dict[str, Any] = dict.fromkeys(("pictures", "expected", "worst", "currency", "problem"))
+    told: dict[str, Any] = dict.fromkeys(("pictures", "expected_micros", "worst_micros", "currency", "problem"))
     try:
         _, (recipe,) = load(settings.root, [name])
         at = jobs.clock()
@@ -379,7 +401,7 @@ def _price(name: str, settings: "Settings", database: "Database") -> dict[str, A
         return told | {"problem": "`omixa check` tells" if isinstance(error, Problems) else error.message}
     told |= {"pictures": made.buy_count, "currency": made.currency}
     if made.buy_count:
-        told |= {"expected": exact(made.expected_micros), "worst": exact(made.worst_micros)}
+        told |= {"expected_micros": made.expected_micros, "worst_micros": made.worst_micros}
     return told
 
 
@@ -390,15 +412,22 @@ def _known(settings: "Settings", database: "Database", names: list[str]) -> list
     from runner.ledger import agenda
     from runner.project import recipe_paths
 
-    recorded = agenda.schedules(database)
     files = {path.stem for path in recipe_paths(settings.root, [])}
-    everyone = sorted({*recorded, *files})
+    everyone = sorted({*agenda.recipes(database), *files})
     for name in names:
         if name not in everyone:
             closest = did_you_mean(name, everyone)
             hint = f"did you mean `{closest}`?" if closest else "`omixa schedule list` lists them"
-            raise UsageError(f"there is no recipe `{name}`", hint)
+            raise UsageError(f"there is no recipe `{name}`, in recipes/ or in the ledger", hint)
     return list(dict.fromkeys(names)) or everyone
+
+
+def _refuse_limit(limit: int) -> None:
+    """Raises UsageError for a limit that lists nothing."""
+    from runner.errors import UsageError
+
+    if limit < 1:
+        raise UsageError(f"`--limit` is the most slots to list, at least 1; found {limit}")
 
 
 # ---- by hand
@@ -424,12 +453,11 @@ def _pause(project: str | None, name: str, reason: str | None) -> None:
     from runner.ledger.agenda import Agenda
 
     kept = reading.note(reason, "why is it paused? every slot that is skipped tells it", option="--reason")
-    settings, recipe = _one(project, name)
-    workspace = settings.workspaces[recipe.workspace]
+    name, account, zone = _one(project, name)
     with reading.ledger(project, create=True) as (_, database):
-        Agenda(database).pause(recipe.name, workspace.account, workspace.time_zone, reason=kept, who=who(), at=clock())
-    print(f"{recipe.name} is paused: its slots are skipped, in every scheduler; a run that goes on finishes")
-    print(f"to go on: omixa schedule unpause {recipe.name}")
+        Agenda(database).pause(name, account, zone, reason=kept, who=who(), at=clock())
+    print(f"{name} is paused: its slots are skipped, in every scheduler; a run that goes on finishes")
+    print(f"to go on: omixa schedule unpause {name}")
 
 
 def _unpause(project: str | None, name: str) -> None:
@@ -437,20 +465,34 @@ def _unpause(project: str | None, name: str) -> None:
     from runner.identity import who
     from runner.jobs import clock
     from runner.ledger.agenda import Agenda
+    from runner.terminal import clean
 
-    _, recipe = _one(project, name)
+    name, _, _ = _one(project, name)
     with reading.ledger(project, create=True) as (_, database):
-        before = Agenda(database).unpause(recipe.name, who=who(), at=clock())
+        before = Agenda(database).unpause(name, who=who(), at=clock())
     if before is None:
-        raise UsageError(f"{recipe.name} is not paused by anybody", "`omixa schedule list` tells how it stands")
-    print(f"{recipe.name} goes on; it was paused by {before.paused_by}: {before.paused_reason}")
+        raise UsageError(f"{name} is not paused by anybody", "`omixa schedule list` tells how it stands")
+    print(f"{name} goes on; it was paused by {before.paused_by}: {clean(before.paused_reason or '')}")
 
 
-def _one(project: str | None, name: str) -> "tuple[Settings, Recipe]":
-    from runner.project import find_root, load
+def _one(project: str | None, name: str) -> tuple[str, str, str]:
+    """A recipe's name, its workspace in the ledger, and its time zone.
 
+    What the ledger has of it is enough: one that has become invalid goes on in its last good version, and is paused all
+    the same. Raises UsageError for one that nobody knows, and Problems for one that is invalid and never ran.
+    """
+    from runner.ledger import agenda
+    from runner.project import find_root, load, recipe_paths
+
+    with reading.ledger(project) as (_, database):
+        recorded = agenda.schedules(database)
+    if name not in recorded:
+        name = recipe_paths(find_root(project), [name])[0].stem
+    if name in recorded:
+        return name, recorded[name].workspace, recorded[name].zone
     settings, (recipe,) = load(find_root(project), [name])
-    return settings, recipe
+    workspace = settings.workspaces[recipe.workspace]
+    return name, workspace.account, workspace.time_zone
 
 
 def _unit(project: str | None, options: dict[str, Any]) -> None:
@@ -473,4 +515,5 @@ def _local(at: str | None, zone: str) -> str:
 def _print_json(schema: str, told: dict[str, Any]) -> None:
     from json import dumps
 
-    print(dumps({"schema": schema, **told}, indent=2, ensure_ascii=False))
+    # ASCII: what a reason holds steers no terminal.
+    print(dumps({"schema": schema, **told}, indent=2))

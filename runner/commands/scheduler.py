@@ -48,6 +48,7 @@ def serve(project: str | None, *, yes: bool, port: int | None, form: str | None)
         stack.enter_context(signals.listening())
         window = stack.enter_context(Window(scheduler, port))
         stack.enter_context(Bell(scheduler))
+        stack.callback(window.ending)
         logs.log("start", project=str(root), ledger=str(ledger_path(settings)), port=window.port)
         step_on(scheduler, signals, window.looked, beat_s=window.beat_s)
     return int(ExitCode.OK)
@@ -88,6 +89,7 @@ class Window:
         self._good_at: datetime | None = None
         self._is_ready = False
         self._is_unwritable = False
+        self._is_ending = False
         self.beat_s = systemd.watchdog_s()
 
     @property
@@ -126,18 +128,26 @@ class Window:
             return None
 
     def __exit__(self, *_: object) -> None:
-        from runner.monitor import systemd
-
+        self.ending()
         if self._server is not None:
             self._server.stop()
-        systemd.notify(STOPPING=1)
         self._write("stopped")
+
+    def ending(self) -> None:
+        """Tell systemd, once, that the end has begun: what is in flight may take its time."""
+        from runner.monitor import systemd
+
+        if not self._is_ending:
+            self._is_ending = True
+            systemd.notify(STOPPING=1)
 
     def looked(self, good: bool) -> None:
         """The scheduler has looked: tell whoever watches."""
         from runner.jobs import clock
         from runner.monitor import logs, systemd
 
+        if self._scheduler.is_stopping:
+            self.ending()
         if good:
             self._good_at = clock()
             if not self._is_ready:
@@ -317,6 +327,8 @@ def unit_text(
     executable = _executable()
     file = None if environment_file is None else Path(environment_file).absolute()
     scheduled = [recipe for recipe in recipes if recipe.schedule is not None]
+    if cron and not scheduled:
+        return "# no recipe has a [schedule]\n"
     if cron:
         return "".join(_cron_lines(recipe, settings, executable, root, file) for recipe in scheduled)
     sources = [source.folder for recipe in recipes for source in recipe.sources]
@@ -339,6 +351,8 @@ def _cron_lines(recipe: "Recipe", settings: "Settings", executable: "Path", root
 
     assert recipe.schedule is not None
     timing = recipe.schedule.timing(settings.workspaces[recipe.workspace].time_zone)
+    if recipe.schedule.paused:
+        return f"# {recipe.name}: no line, because of `paused = true` in its [schedule]\n"
     if timing.cron is None:
         return f"# {recipe.name}: `{timing}` is no cron expression; only `omixa schedule run` runs it\n"
     return systemd.cron_line(recipe.name, timing.cron, timing.zone, executable, root, environment_file=file)

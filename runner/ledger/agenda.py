@@ -31,6 +31,7 @@ _NEXT_ID = select(func.coalesce(func.max(SLOTS.c.id), 0) + 1)
 # As text with the states in it, so that the index over what is open can be used.
 _OPEN = text(f"SELECT * FROM slots WHERE state IN {OPEN_SLOT_STATES} ORDER BY id")  # noqa: S608 - our own words
 _OPEN_OF = text(f"SELECT * FROM slots WHERE state IN {OPEN_SLOT_STATES} AND recipe = :recipe ORDER BY id")  # noqa: S608
+_RECIPES = select(SCHEDULES.c.recipe).union(select(SLOTS.c.recipe))
 _RAN_LAST = select(func.max(SLOTS.c.due_at)).where(
     SLOTS.c.recipe == bindparam("recipe"), SLOTS.c.state.in_(("ran", "refused", "failed", "running"))
 )
@@ -251,6 +252,12 @@ def schedules(database: Database) -> dict[str, Schedule]:
     with database.read() as connection:
         found = [_schedule_of(row) for row in connection.execute(_SCHEDULES)]
         return {one.recipe: one for one in found}
+
+
+def recipes(database: Database) -> set[str]:
+    """Every recipe that the ledger has a schedule or a slot of, also those that are gone from the disk."""
+    with database.read() as connection:
+        return set(connection.execute(_RECIPES).scalars())
 
 
 def accounted_to(database: Database, recipe: str) -> datetime | None:

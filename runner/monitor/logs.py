@@ -47,6 +47,8 @@ _ERRORS = frozenset({"slot-failed", "alert-failed", "tick-failed"})
 _FIRST = ("at", "level", "action")
 _TEXT_LENGTH_MAX = 4000
 _LOGGER = logging.getLogger("omixa")
+# Where nobody hears a warning, Python would write a line of its own to stderr: an empty one.
+_LOGGER.addHandler(logging.NullHandler())
 
 
 def log(action: str, /, **facts: object) -> None:
