@@ -9,6 +9,7 @@ from runner.commands import reading
 
 if TYPE_CHECKING:
     from runner.ledger.usage import UsageRow
+    from runner.reports import Format
     from runner.reports.days import Span
 
 
@@ -46,16 +47,21 @@ def run(
     **days: Any,
 ) -> int:
     """Write the report."""
+    from runner import __version__
     from runner.errors import ExitCode, UsageError
     from runner.jobs import clock
     from runner.ledger import usage
-    from runner.reports import FORMATS
+    from runner.reports import FORMATS, by_ending
+    from runner.reports.book import Book, made_at
     from runner.reports.days import asked
     from runner.reports.output import output
     from runner.reports.report import LABEL, build, parse_keys
     from runner.windows import local_day
 
+    format = format or by_ending(out or "") or "text"  # noqa: A001
+    chosen = FORMATS[format]
     keys = parse_keys(by or ["recipe"])
+    _refuse(format, chosen, grouped=bool(by or compare or top is not None), out=out)
     if top is not None and top < 1:
         raise UsageError(f"`--top` is the most groups to list, at least 1; found {top}")
     with reading.ledger(project) as (settings, database):
@@ -68,6 +74,15 @@ def run(
         def rows(of: "Span") -> "Iterator[UsageRow]":
             return usage.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
 
+        zones = {one.account: one.time_zone for one in settings.workspaces.values()}
+        title = f"usage · {f'workspace {name}' if name else 'all workspaces'} · {span}"
+        book = Book(title, f"omixa-runner {__version__}", made_at(clock()), zones)
+        if chosen.of == "attempts":
+            with output(out, binary=chosen.is_binary) as stream:
+                chosen.write(rows(span), book, stream)
+            return int(ExitCode.OK)
+        if chosen.of == "workbook":
+            keys = tuple(dict.fromkeys(("cost-centre", *keys)))
         budgets: list[Any] = []
         if span.first_day is not None and span.last_day is not None:
             budgets = usage.spent(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
@@ -83,9 +98,21 @@ def run(
             before_span=None if earlier is None else earlier.name,
             budgets=tuple(budgets),
         )
-    ending = (out or "").rpartition(".")[2]
-    with output(out) as stream:
-        FORMATS[format or (ending if ending in FORMATS else "text")](report, stream)
+    with output(out, binary=chosen.is_binary) as stream:
+        chosen.write(report, book, stream) if chosen.of == "workbook" else chosen.write(report, stream)
     for key in report.absent:
         print(f"warning: no attempt in this report has the label `{key.removeprefix(LABEL)}`", file=sys.stderr)
     return int(ExitCode.OK)
+
+
+def _refuse(name: str, chosen: "Format", *, grouped: bool, out: str | None) -> None:
+    """Raises UsageError for what a format cannot do, before anything is read."""
+    from runner.errors import UsageError
+
+    if chosen.is_binary and out is None and sys.stdout.isatty():
+        raise UsageError(f"`--format {name}` is no text for a terminal", f"add --out usage.{chosen.ending or name}")
+    if chosen.of == "attempts" and grouped:
+        raise UsageError(
+            f"`--format {name}` lists every request by itself",
+            "leave --by, --compare and --top away, or use another",
+        )

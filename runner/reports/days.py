@@ -27,6 +27,14 @@ class Span:
     name: str | None = None
     period: Period | None = None
 
+    def __str__(self) -> str:
+        """The days, as the head of a report says them."""
+        first, last = self.first_day, self.last_day
+        if first is None and last is None:
+            return "all days"
+        days = f"{first} to {last}" if first and last else f"from {first}" if first else f"until {last}"
+        return f"{self.name} ({days})" if self.name else days
+
     def before(self) -> "Span":
         """The window before: the month before a month, else as many days. Raises UsageError without both days."""
         if self.first_day is None or self.last_day is None:

@@ -16,7 +16,7 @@ from tests.reports.test_report import row
 
 def written(format_name: str, report: Report) -> str:
     out = io.StringIO(newline="")
-    FORMATS[format_name](report, out)
+    FORMATS[format_name].write(report, out)
     return out.getvalue()
 
 
@@ -105,7 +105,10 @@ def test_cells_with_commas_quotes_and_line_breaks_come_back_whole() -> None:
     assert parsed[1][0] == 'a,"b"\\nc'  # a line break is shown, so that a row stays a line
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
+TEXTS = [name for name, one in FORMATS.items() if one.of == "groups"]
+
+
+@pytest.mark.parametrize("format_name", TEXTS)
 def test_no_format_lets_a_value_steer_the_terminal(format_name: str) -> None:
     hostile = "\x1b]0;owned\x07\u202eevil\x9b31m"
     report = build([row(1, "settled", 1, recipe=hostile)], ["recipe"])
@@ -115,5 +118,5 @@ def test_no_format_lets_a_value_steer_the_terminal(format_name: str) -> None:
 
 def test_amounts_beyond_what_a_float_can_hold_stay_exact() -> None:
     report = build([row(1, "settled", 999_999_999_999_999), row(2, "settled", 9_007_199_254_740_993)], ["recipe"])
-    for format_name in FORMATS:
+    for format_name in TEXTS:
         assert "10007199254.740992" in written(format_name, report)
