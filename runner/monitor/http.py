@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Self
 
+from runner.diagnostics import masked
 from runner.errors import OmixaError, UsageError
 from runner.ledger.database import moment
 
@@ -82,6 +83,8 @@ class _Server(ThreadingHTTPServer):
     """What all connections share, and the bound on how many there are and how long they last."""
 
     daemon_threads = True
+    # As many may wait as may be answered: the system's own five would let a burst wait a second.
+    request_queue_size = CONNECTIONS_MAX
     # Newer Pythons would let two schedulers share one port without a word.
     allow_reuse_port = False
 
@@ -178,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return tell()
         except OmixaError as error:
-            return 503, _PLAIN, f"{error.message}\n".encode("utf-8", "backslashreplace")
+            return 503, _PLAIN, f"{masked(error.message)}\n".encode("utf-8", "backslashreplace")
         except Exception as error:  # noqa: BLE001 - a mistake of ours is told to whoever asks, and ends nothing
             return 500, _PLAIN, f"omixa made a mistake of its own ({type(error).__name__})\n".encode("ascii")
 

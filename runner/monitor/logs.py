@@ -133,7 +133,7 @@ def _facts(record: logging.LogRecord) -> tuple[dict[str, object], dict[str, obje
 def _as_json(record: logging.LogRecord) -> str:
     """ASCII: whatever a file name holds, a line is one line and steers no terminal."""
     head, facts = _facts(record)
-    return json.dumps({**head, **facts}).replace("\x7f", "\\u007f")  # the one control character that JSON leaves
+    return json.dumps({**head, **facts})
 
 
 def _as_text(record: logging.LogRecord) -> str:
