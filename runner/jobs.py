@@ -14,7 +14,7 @@ from runner.booking import Means, Stop
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problems
 from runner.drafts import draft, shown
-from runner.errors import UsageError
+from runner.errors import ExitCode, UsageError
 from runner.execution import Purchase, Tally
 from runner.identity import git_state, who
 from runner.ledger import owners, usage
@@ -176,6 +176,25 @@ def canary_stop(made: Plan, tally: Tally) -> Stop | None:
 def outcome_word(tally: Tally) -> str:
     """How a run ended, as the ledger keeps it."""
     return tally.stop.kind if tally.stop else "interrupted" if tally.interrupted else "done"
+
+
+def exit_code(made: Plan, tally: Tally) -> ExitCode:
+    """What a run ends with (docs/exit-codes.md): the gravest of what happened."""
+    stop = tally.stop.kind if tally.stop else None
+    if tally.interrupted:
+        return ExitCode.INTERRUPTED
+    if stop == "frozen":
+        return ExitCode.FROZEN
+    if tally.counts.get("unknown"):
+        return ExitCode.UNKNOWN
+    if stop == "provider":
+        return ExitCode.PROVIDER
+    if stop == "disk" or any(done.unwritten for done in tally.troubles):
+        return ExitCode.DISK
+    if stop is not None:
+        return ExitCode.BUDGET
+    failed = tally.left or any(done.kind in ("declined", "unsent", "unsuitable", "unusable") for done in tally.troubles)
+    return ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK
 
 
 def sweep(made: Plan) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from runner import images, jobs, wiring
 from runner.booking import Done, Means, Stop
 from runner.diagnostics import Problems
-from runner.errors import OmixaError
+from runner.errors import ExitCode, OmixaError
 from runner.execution import Control, Tally, execute
 from runner.lanes import Lanes
 from runner.ledger import clocks, usage
@@ -42,12 +42,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a slot ended. Micro-units; `bought` and `billed_micros` None: no run was begun."""
+    """How a slot ended. Micro-units; `bought` and `billed_micros` None: no run was begun. `code`: of a run by hand."""
 
     state: SlotState
     reason: str | None
     bought: int | None = None
     billed_micros: int | None = None
+    code: ExitCode = ExitCode.OK
 
     def record(self, slot_id: int, place: Place) -> None:
         """Write it down, unless the slot has ended already. Raises LedgerError."""
@@ -97,9 +98,13 @@ class SlotRun:
         except Problems as error:
             first = error.problems[0]
             more = f" (and {counted(len(error.problems) - 1, 'more problem')})" if len(error.problems) > 1 else ""
-            self.end = end = End("failed", f"{first.message}{more}; `omixa plan {self.recipe.name}` tells all")
+            self.end = end = End(
+                "failed", f"{first.message}{more}; `omixa plan {self.recipe.name}` tells all", code=error.exit_code
+            )
         except OmixaError as error:
-            self.end = end = End("failed", error.message + (f"; {error.hint}" if error.hint else ""))
+            self.end = end = End(
+                "failed", error.message + (f"; {error.hint}" if error.hint else ""), code=error.exit_code
+            )
         end.record(self.slot.id, place)
         return end
 
@@ -109,7 +114,8 @@ class SlotRun:
         database = place.agenda.database
         stopped = usage.stopped(database, workspace.account, at=place.now())
         if stopped is not None:
-            return End("skipped", f"{'a breach' if stopped.cause == 'breach' else 'a stop'}: {stopped.reason}")
+            cause = "a breach" if stopped.cause == "breach" else "a stop"
+            return End("skipped", f"{cause}: {stopped.reason}", code=ExitCode.BUDGET)
         jobs.refuse_clashes([recipe], settings)
         with wiring.means(settings, workspace, database, now=place.now, uptime=place.uptime) as means:
             self._means = means
@@ -120,7 +126,7 @@ class SlotRun:
             self.planned = len(made.of("buy")) + len(made.of("restore"))
             if not self.planned:
                 jobs.sweep(made)
-                return End("ran", _nothing(made), 0, 0)
+                return End("ran", _nothing(made), 0, 0, ExitCode.FAILED if made.of("hold") else ExitCode.OK)
             images.check_writable(recipe.output.folder)
             with jobs.begin(recipe, settings, made, means, wishes=wishes) as (purchase, outcome), self._limited():
                 uid, expected = purchase.run.uid, made.expected_micros
@@ -172,15 +178,15 @@ def _nothing(made: Plan) -> str:
 
 def _end(made: Plan, tally: Tally, cut_short: str | None) -> End:
     """The state and reason that a run's tally comes to. The words are ours: an endpoint may quote a prompt."""
-    bought, billed = tally.counts.get("bought", 0), tally.billed_micros
+    bought, billed, code = tally.counts.get("bought", 0), tally.billed_micros, jobs.exit_code(made, tally)
     left = f"; {counted(len(tally.left), 'picture')} left" if tally.left else ""
     troubles = _troubles(tally, made.currency)
     more = f"; {troubles}" if troubles else ""
     if tally.stop is not None:
-        return End(_state(tally.stop, bought), f"{_why(tally)}{left}{more}", bought, billed)
+        return End(_state(tally.stop, bought), f"{_why(tally)}{left}{more}", bought, billed, code)
     if tally.interrupted:
-        return End("ran", f"{cut_short or 'it was interrupted'}{left}{more}", bought, billed)
-    return End("ran", (troubles + left) or None, bought, billed)
+        return End("ran", f"{cut_short or 'it was interrupted'}{left}{more}", bought, billed, code)
+    return End("ran", (troubles + left) or None, bought, billed, code)
 
 
 def _state(stop: Stop, bought: int) -> SlotState:

@@ -123,12 +123,14 @@ class _Session:
 
     def buy(self, recipe: "Recipe", made: "Plan", means: "Means") -> None:
         """Run one recipe and tell what happened."""
+        from runner.jobs import exit_code
+
         # The brakes only now: at the question, Ctrl-C simply ends the program.
         with brakes(self.control, means.provider.cancel):
             told: list[dict[str, Any]] = []
             tally = _buy(recipe, made, means, self, told)
         self.summaries.append(_summary(made, tally, told))
-        self.codes.append(_code(made, tally))
+        self.codes.append(int(exit_code(made, tally)))
         self._checkpoint(means)
         if not self.json:
             _say(_told(made, tally, recipe, self))
@@ -315,26 +317,6 @@ def brakes(control: "Control", cancel: "Callable[[], None]") -> Iterator[None]:
 
 # From the least to the gravest: several recipes end with the gravest code of all.
 _GRAVITY = [0, 1, 3, 7, 4, 6, 8, 130]
-
-
-def _code(made: "Plan", tally: "Tally") -> int:
-    from runner.errors import ExitCode
-
-    stop = tally.stop.kind if tally.stop else None
-    if tally.interrupted:
-        return int(ExitCode.INTERRUPTED)
-    if stop == "frozen":
-        return int(ExitCode.FROZEN)
-    if tally.counts.get("unknown"):
-        return int(ExitCode.UNKNOWN)
-    if stop == "provider":
-        return int(ExitCode.PROVIDER)
-    if stop == "disk" or any(done.unwritten for done in tally.troubles):
-        return int(ExitCode.DISK)
-    if stop is not None:
-        return int(ExitCode.BUDGET)
-    failed = tally.left or any(done.kind in ("declined", "unsent", "unsuitable", "unusable") for done in tally.troubles)
-    return int(ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK)
 
 
 def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> str:

@@ -271,7 +271,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
 
     from runner import jobs
     from runner.commands.run import ask, brakes
-    from runner.errors import ExitCode, UsageError
+    from runner.errors import UsageError
     from runner.identity import who
     from runner.lanes import Lanes
     from runner.ledger import owners
@@ -304,8 +304,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     if end.bought is not None:
         told += f", bought {counted(end.bought, 'picture')} for {show(end.billed_micros or 0, workspace.unit)}"
     print(told + (f": {clean(end.reason)}" if end.reason else ""))
-    codes = {"ran": ExitCode.OK, "refused": ExitCode.BUDGET, "skipped": ExitCode.BUDGET}
-    return int(codes.get(end.state, ExitCode.FAILED))
+    return int(end.code)
 
 
 # ---- the unit

@@ -152,7 +152,7 @@ class Agenda(Office):
             earlier = _slots(connection.execute(_OPEN_OF, {"recipe": recipe}))
             slot = Slot(_next(connection), recipe, due_at, workspace, "waiting", who, at, owner=owner)
             if earlier and (overlap == "skip" or any(one.state == "waiting" for one in earlier)):
-                reason = f"the run of {moment(earlier[0].due_at)} still went on"
+                reason = f"the run of {earlier[0].due_at:%Y-%m-%d %H:%M} UTC still went on"
                 if overlap == "queue":
                     reason += ", and another one waits for it already"
                 slot = replace(slot, state="overlapped", reason=reason, ended_at=at)

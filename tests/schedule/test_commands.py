@@ -677,6 +677,22 @@ def test_run_now_asks_first_and_then_tells_how_it_ended(desk: Desk) -> None:
     assert [slot.state for slot in agenda.slots(desk.database)] == ["ran", "ran"]
 
 
+@pytest.mark.parametrize(
+    ("happens", "code", "word"),
+    [("moderated", 1, "ran"), ("close_after_read", 6, "ran"), ("status=401", 4, "failed")],
+)
+def test_run_now_ends_with_the_code_of_a_run(
+    open_studio: Callable[..., Studio], happens: str, code: int, word: str
+) -> None:
+    studio = open_studio(faults=(happens,))
+    studio.recipe(more=JUNE)
+    studio.pictures(1)
+    ended = studio.omixa("schedule", "run-now", "posters", "--yes")
+    assert (ended.code, ended.out.split()[1].strip(":,")) == (code, word), ended
+    studio.picture("pictures/other.png")
+    assert studio.run().code == code  # as `omixa run` does
+
+
 def test_run_now_of_a_recipe_whose_slot_is_open_runs_nothing(desk: Desk) -> None:
     desk.recipe("posters", JUNE, pictures=1)
     desk.slot("posters", 0, "running")

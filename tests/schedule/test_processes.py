@@ -187,7 +187,7 @@ def test_sigterm_finishes_what_is_in_flight_and_says_what_is_left(open_studio: C
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     counts = studio.endpoint.counts()
-    assert process.returncode == 0, (out, err)
+    assert process.returncode == 130, (out, err)
     assert out.startswith(f"posters: ran, bought {counts.requests} pictures for ")
     assert f"{10 - counts.requests} pictures left" in out
     assert studio.states() == {"settled": counts.requests}
