@@ -235,6 +235,8 @@ class Waker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Waits for a moment that is just being rung: one that APScheduler forgets after its end breaks its thread.
+        self._scheduler.remove_all_jobs()
         self._scheduler.shutdown(wait=False)
 
 

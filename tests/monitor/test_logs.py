@@ -218,7 +218,7 @@ def test_a_key_is_told_to_nobody(opened: Opened) -> None:
         logs.log("slot-failed", problem=f"with {KEY}.", names=[KEY, (KEY,)], odd=Odd(), pairs={KEY: KEY})
         # Cut in the middle of it.
         logs.log("slot-failed", problem="x" * 3985 + KEY)
-        logging.getLogger("urllib3").warning("key=%s", KEY)
+        logging.getLogger("sqlalchemy").warning("key=%s", KEY)
         assert b"never-told" not in log.octets
         assert b"omx_live_n" not in log.octets
         assert log.octets.count(MASKED.encode()) == 7
@@ -264,7 +264,7 @@ def test_as_text_an_event_is_a_line_for_people(opened: Opened) -> None:
 def test_as_text_nothing_steers_a_terminal_and_what_is_printable_stays(opened: Opened) -> None:
     log = opened("text")
     logs.log("slot-failed", problem=CONTROL, names=[CONTROL], recipe=RARE.replace(" ", ""))
-    logging.getLogger("urllib3").warning("a\x1b[2Jb\nc")
+    logging.getLogger("sqlalchemy").warning("a\x1b[2Jb\nc")
     first, second, rest = log.octets.decode().split("\n")
     assert rest == ""
     assert first.isprintable()
@@ -278,12 +278,12 @@ def test_as_text_nothing_steers_a_terminal_and_what_is_printable_stays(opened: O
 
 def test_a_warning_of_another_package_is_an_event_of_its_own(opened: Opened) -> None:
     log = opened("json")
-    logging.getLogger("urllib3.pool").warning("lost %d of %s", 2, "x\n")
+    logging.getLogger("sqlalchemy.pool").warning("lost %d of %s", 2, "x\n")
     logging.getLogger("apscheduler").error("gone", exc_info=ValueError("a secret"))
-    logging.getLogger("urllib3.pool").info("no warning")
+    logging.getLogger("sqlalchemy.pool").info("no warning")
     found = [{name: event[name] for name in event if name != "at"} for event in log.events()]
     assert found == [
-        {"level": "warning", "action": "library", "message": "lost 2 of x\n", "package": "urllib3.pool"},
+        {"level": "warning", "action": "library", "message": "lost 2 of x\n", "package": "sqlalchemy.pool"},
         {"level": "error", "action": "library", "message": "gone", "package": "apscheduler"},
     ]
 
@@ -302,7 +302,7 @@ def test_what_another_package_says_wrongly_or_cannot_be_shown_is_lost_and_ends_n
     for handler in others:
         root.removeHandler(handler)
     try:
-        logging.getLogger("urllib3").warning("%d", "x")
+        logging.getLogger("sqlalchemy").warning("%d", "x")
         logs.log("ready", fact=Mute())
         logs.log("ready")
     finally:
@@ -330,7 +330,7 @@ def test_after_close_nobody_hears_it_and_it_may_be_closed_again(opened: Opened) 
     logs.close_log()
     logs.close_log()
     logs.log("tick-failed", problem="x")
-    logging.getLogger("urllib3").warning("x")
+    logging.getLogger("sqlalchemy").warning("x")
     assert log.octets == b""
 
 

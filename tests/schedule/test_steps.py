@@ -1,15 +1,18 @@
 """What a scheduler does at each step: runs what is due, once, and writes down what became of everything else."""
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from apscheduler.triggers.date import DateTrigger
 from sqlalchemy import text
 
 from runner.errors import LedgerError
 from runner.ledger import agenda, owners, verify
 from runner.ledger.clocks import Uptime
+from runner.schedule import Waker
 from runner.watch import jitter
 from tests.run.conftest import Studio
 from tests.run.test_trouble import ROOT, mounted
@@ -520,3 +523,20 @@ def test_a_slot_whose_process_lives_is_left_to_it_and_taken_over_when_that_is_go
         ("02 09:00", "failed", "its process died; what it had sent is settled, or held as unknown")
     ]
     assert office.studio.endpoint.counts().requests == 0
+
+
+def test_a_clock_that_is_ended_at_the_very_moment_it_rings_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(trigger: DateTrigger, before: datetime | None, now: datetime) -> datetime | None:
+        if before is not None:  # asked after it has rung, before the moment is forgotten
+            ended.wait(1)
+        return asked(trigger, before, now)
+
+    asked = DateTrigger.get_next_fire_time
+    rung, ended, broke = threading.Event(), threading.Event(), list[object]()
+    monkeypatch.setattr(DateTrigger, "get_next_fire_time", slowly)
+    monkeypatch.setattr(threading, "excepthook", broke.append)
+    with Waker(rung.set) as waker:
+        waker.at(datetime.now(UTC))
+        assert rung.wait(60)
+        threading.Timer(0.2, ended.set).start()
+    assert broke == []
