@@ -27,6 +27,7 @@ COMMANDS = {
     "budget": "show every budget window: cap, settled, open, left",
     "report": "what was spent, by day, recipe, model, cost centre and more",
     "audit": "every request: who, what, when, and what it cost",
+    "blame": "which request made a picture, from what, for how much, and who asked for it",
     "resolve": "settle or release an attempt whose answer never came",
     "stop": "send nothing more, in one workspace or everywhere, in every process, at once",
     "resume": "let go on what a stop or a breach has stopped",

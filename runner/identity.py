@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -55,6 +56,24 @@ def git_state(root: Path, files: Sequence[Path]) -> GitState:
     paths = [os.path.relpath(root / file, root) for file in files]
     changed = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignored=matching", "--", *paths)
     return GitState(commit, None if changed is None else bool(changed))
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who wrote a commit, as git has it: `Ana Lima <ana@studio.example>`, when (ISO 8601), and its first line."""
+
+    name: str
+    at: str
+    subject: str
+
+
+def author_of(root: Path, commit: str) -> Author | None:
+    """Who wrote a commit of the repository at `root`; None when it is not there, or is no full hash. Never raises."""
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        return None
+    told = _git(root, "show", "--no-patch", "--format=%an <%ae>%n%aI%n%s", commit, "--")
+    lines = [] if told is None else told.split("\n")
+    return Author(*lines[:3]) if len(lines) >= 3 else None
 
 
 def _git(root: Path, *words: str) -> str | None:

@@ -412,6 +412,35 @@ _AGAIN = and_(
         _EARLIER.c.result_digest.is_not(None),
     ),
 )
+_MADE = select(ATTEMPTS.c.id).where(ATTEMPTS.c.result_digest.startswith(bindparam("digest"))).order_by(ATTEMPTS.c.id)
+_DELIVERED_TO = (
+    select(ATTEMPTS.c.id)
+    .join(DELIVERIES, DELIVERIES.c.result_digest == ATTEMPTS.c.result_digest)
+    .where(DELIVERIES.c.output_path == bindparam("path"))
+    .order_by(ATTEMPTS.c.id.desc())
+    .limit(1)
+)
+_ASKED_WITH = select(ATTEMPTS.c.id).where(ATTEMPTS.c.source_digest == bindparam("digest")).order_by(ATTEMPTS.c.id)
+
+
+def made(database: Database, digest: str) -> list[int]:
+    """The attempts that brought a picture whose SHA-256 is, or begins with, `digest`, in hex; the oldest first."""
+    with database.read() as connection:
+        return list(connection.execute(_MADE, {"digest": digest}).scalars())
+
+
+def asked_with(database: Database, digest: str) -> list[int]:
+    """The attempts whose source picture has this SHA-256, in hex; the oldest first."""
+    with database.read() as connection:
+        return list(connection.execute(_ASKED_WITH, {"digest": digest}).scalars())
+
+
+def delivered_to(database: Database, output_path: str) -> int | None:
+    """The newest attempt that brought what was last delivered to a path, relative to the project; None: nothing was."""
+    with database.read() as connection:
+        return connection.execute(_DELIVERED_TO, {"path": output_path}).scalar_one_or_none()
+
+
 _USAGE = (
     select(
         ATTEMPTS.c.id.label("attempt_id"),
