@@ -1,9 +1,9 @@
-"""`omixa schema`: the JSON Schema of omixa.toml and of recipes, which editors use through `#:schema`."""
+"""`omixa schema`: the JSON Schema of omixa.toml and of recipes, for editors (`#:schema`), and of JSON reports."""
 
 import argparse
 from typing import Any
 
-KINDS = ("recipe", "settings")
+KINDS = ("recipe", "settings", "report")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(*, kind: str, out: str | None, **_: object) -> int:
 
 
 def schema_text(kind: str) -> str:
-    """The schema as a file: `recipe` or `settings`."""
+    """The schema as a file: `recipe`, `settings` or `report`."""
     import json
 
     return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
@@ -38,6 +38,10 @@ def schema_text(kind: str) -> str:
 
 def schema(kind: str) -> dict[str, Any]:
     """JSON Schema draft-07 without references: the one that all TOML editors read alike."""
+    if kind == "report":
+        from runner.reports.schema import schema as of_report
+
+        return of_report()
     from pydantic import BaseModel
 
     from runner.recipe import RecipeFile

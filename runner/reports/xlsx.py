@@ -163,7 +163,8 @@ class _Writer:
 
     def _name(self, wanted: str) -> str:
         """A name for a sheet: at most 31 characters, some never, and each once, whatever its case."""
-        plain = re.sub(r"[\[\]:*?/\\]", "_", wanted).strip("'")[:31] or "_"
+        plain = re.sub(r"[\[\]:*?/\\]", "_", wanted).strip("'")
+        plain = _cut(plain, 31) or "_"
         for candidate in _candidates(plain):
             if candidate.lower() not in self._names and candidate.lower() != "history":
                 self._names.add(candidate.lower())
@@ -175,7 +176,12 @@ def _candidates(name: str) -> Iterator[str]:
     yield name
     for number in range(2, 10**6):
         ending = f" ({number})"
-        yield name[: 31 - len(ending)] + ending
+        yield _cut(name, 31 - len(ending)) + ending
+
+
+def _cut(name: str, units: int) -> str:
+    """The beginning of a name, as a spreadsheet counts: a character outside of the first 65 536 is two."""
+    return name.encode("utf-16-le")[: 2 * units].decode("utf-16-le", "ignore").rstrip("'")
 
 
 def _added(lines: Sequence[Line]) -> Line:

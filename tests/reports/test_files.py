@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import jsonschema
 import openpyxl
 import pytest
 from beancount import loader
@@ -18,6 +20,7 @@ from beancount.core import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.commands.schema import schema
 from runner.errors import UsageError
 from runner.ledger.usage import UsageRow
 from runner.money import exact
@@ -25,7 +28,7 @@ from runner.reports import FORMATS, by_ending
 from runner.reports.beancount import commodity
 from runner.reports.book import Book, made_at
 from runner.reports.focus import COLUMNS, is_cost
-from runner.reports.report import build
+from runner.reports.report import KEYS, build
 from tests.reports.conftest import Books
 from tests.reports.test_report import WORDS, row
 
@@ -125,7 +128,8 @@ def test_a_workbook_has_a_sheet_for_each_cost_centre_and_a_head_that_stays(books
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "'", "a/b:c*d?[e]", "x" * 40, "History", "Summary", "\x1b]0;x\x07", "http://a.example", "Ü"]
+    "name",
+    ["=1+1", "'", "a/b:c*d?[e]", "x" * 40, "History", "Summary", "\x1b]0;x\x07", "http://a.example", "Ü", "🌀" * 16],
 )
 def test_any_cost_centre_has_its_sheet_and_runs_as_no_formula(name: str) -> None:
     rows = [row(1, "settled", 39_000, cost_centre=name, recipe=name), row(2, "settled", 1, cost_centre=name.upper())]
@@ -191,6 +195,55 @@ def test_the_journal_of_a_ledger(books: Books) -> None:
         "2026-11-02 balance Liabilities:Pictures:Studio  -0.080000 USD\n"
     )
     assert journal(written("beancount", [])) == {}
+
+
+# ---- text, CSV and JSON
+
+
+@SLOW
+@given(ROWS, ROWS, st.lists(st.sampled_from([*KEYS, "label:client"]), min_size=1, max_size=3))
+def test_text_csv_and_json_say_the_same_sums_by_whatever_is_grouped(
+    rows: list[UsageRow], before: list[UsageRow], by: list[str]
+) -> None:
+    report = build(rows, by, before=before, before_span="before")
+    texts = {}
+    for name in ("text", "csv", "json"):
+        out = io.StringIO(newline="")
+        FORMATS[name].write(report, out)
+        texts[name] = out.getvalue()
+    told = json.loads(texts["json"])
+    jsonschema.validate(told, schema("report"))
+    lines = list(csv.DictReader(io.StringIO(texts["csv"], newline="")))
+    for currency, micros in {one.currency: 0 for one in [*rows, *before]}.items():
+        for field, source in (("settled", rows), ("settled_before", before)):
+            wanted = billed(source).get(currency, Decimal(micros))
+            own = [Decimal(line[field]) for line in lines if line["currency"] == currency]
+            assert sum(own) == wanted
+            assert sum(Decimal(row[field]) for row in told["rows"] if row["currency"] == currency) == wanted
+            assert [Decimal(one[field]) for one in told["totals"] if one["currency"] == currency] == [wanted]
+        assert exact(int(billed(rows).get(currency, Decimal()) * 1_000_000)) in total_of(texts["text"], currency)
+
+
+def total_of(text: str, currency: str) -> list[str]:
+    """The cells of the total of a currency, as the text has them."""
+    wanted = re.compile(rf"  settled {re.escape(currency)}  ")
+    (block,) = (part for part in text.split("\n\n") if wanted.search(part.partition("\n")[0]))
+    return [line for line in block.splitlines() if line.startswith("total ")][-1].split()
+
+
+def test_the_schema_of_a_report_knows_what_is_wrong(books: Books) -> None:
+    out = io.StringIO()
+    FORMATS["json"].write(build(books.rows(), ["recipe"]), out)
+    told = json.loads(out.getvalue())
+    jsonschema.validate(told, schema("report"))
+    for broken in (
+        {**told, "more": 1},
+        {**told, "rows": [{**told["rows"][0], "settled": 0.039}]},
+        {**told, "totals": [{**told["totals"][0], "settled": "0.039"}]},
+        {name: value for name, value in told.items() if name != "totals"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema("report"))
 
 
 # ---- FOCUS and Parquet
