@@ -26,7 +26,6 @@ KEYS = (
     "omx_live_other",
     "omx_live_fuzz-Key_4hT9q",  # tests/fuzz
     "omx_live_proof-key-0123456789",  # tests/proof
-    "omx_live_never-told-anybody_7",  # tests/monitor
     "studios-own-secret-0123456789",  # tests/test_doctor.py
     "studios-own-secret-of-alerts",  # tests/alerts
 )
