@@ -24,7 +24,7 @@ Form = Literal["json", "text"]
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 # A test hands it to the log itself, to see it masked there; so it is none of those that must not be heard anywhere.
-GIVEN_AWAY = "omx_live_never-told-anybody_7"
+GIVEN = "omx_live_never-told-anybody_7"
 MASKED = "omx_live_" + "*" * 20
 AT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
 # Every character that is not shown, or steers something, and some that are only rare.
@@ -156,7 +156,7 @@ def test_a_word_that_is_none_and_a_name_of_the_logs_own_are_mistakes(opened: Ope
 
 class Odd:
     def __str__(self) -> str:
-        return f"odd {GIVEN_AWAY}"
+        return f"odd {GIVEN}"
 
 
 def test_values_are_text_whole_numbers_truth_and_lists_and_all_else_is_shown_as_text(opened: Opened) -> None:
@@ -216,10 +216,10 @@ def test_a_key_is_told_to_nobody(opened: Opened) -> None:
     forms: tuple[Form, ...] = ("json", "text")
     for form in forms:
         log = opened(form)
-        logs.log("slot-failed", problem=f"with {GIVEN_AWAY}.", names=[GIVEN_AWAY, (GIVEN_AWAY,)], odd=Odd(), pairs={GIVEN_AWAY: GIVEN_AWAY})
+        logs.log("slot-failed", problem=f"with {GIVEN}.", names=[GIVEN, (GIVEN,)], odd=Odd(), pairs={GIVEN: GIVEN})
         # Cut in the middle of it.
-        logs.log("slot-failed", problem="x" * 3985 + GIVEN_AWAY)
-        logging.getLogger("sqlalchemy").warning("key=%s", GIVEN_AWAY)
+        logs.log("slot-failed", problem="x" * 3985 + GIVEN)
+        logging.getLogger("sqlalchemy").warning("key=%s", GIVEN)
         assert b"never-told" not in log.octets
         assert b"omx_live_n" not in log.octets
         assert log.octets.count(MASKED.encode()) == 7
