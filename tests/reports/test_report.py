@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -270,6 +270,10 @@ def test_what_brought_no_picture_and_what_was_bought_again_are_parts_of_settled(
     assert (sums.again_count, sums.again_micros) == (1, 42)
     assert (sums.pictures, sums.price_micros, sums.settled_micros) == (2, 83, 166)
     assert build([row(1, "settled", 1, has_picture=False)], ["recipe"]).lines[0].sums.price_micros is None
+
+
+def test_the_columns_that_are_read_are_the_fields_in_their_order() -> None:
+    assert [column.name for column in usage._USAGE.selected_columns] == [field.name for field in fields(UsageRow)]
 
 
 def test_the_ledger_says_what_was_bought_again(books: Books) -> None:
