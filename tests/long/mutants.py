@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.long.mutant import Mutant
 from tests.long.mutants_jobs import JOBS
+from tests.long.mutants_reports import REPORTS
 
 HOUSE = Path(__file__).parents[2]
 
@@ -593,6 +594,7 @@ MUTANTS = (
         "tests/images/test_hostile_pictures.py -k colour_engine",
     ),
     *JOBS,
+    *REPORTS,
 )
 
 

@@ -27,7 +27,7 @@ from runner.money import exact
 from runner.reports import FORMATS, by_ending
 from runner.reports.beancount import commodity
 from runner.reports.book import Book, made_at
-from runner.reports.focus import COLUMNS, is_cost
+from runner.reports.focus import COLUMNS
 from runner.reports.report import KEYS, build
 from tests.reports.conftest import Books
 from tests.reports.test_report import WORDS, row
@@ -76,6 +76,11 @@ def billed(rows: Sequence[UsageRow], wanted: Callable[[UsageRow], bool] = lambda
         if one.billed_micros and wanted(one):
             sums[one.currency] += one.billed_micros
     return {currency: Decimal(exact(micros)) for currency, micros in sums.items()}
+
+
+def is_cost(row: UsageRow) -> bool:
+    """Billed, and not in play money."""
+    return row.state == "settled" and row.currency in ("USD", "EUR")
 
 
 # ---- workbook
