@@ -185,6 +185,8 @@ def _end(made: Plan, tally: Tally, cut_short: str | None) -> End:
     if tally.stop is not None:
         return End(_state(tally.stop, bought), f"{_why(tally)}{left}{more}", bought, billed, code)
     if tally.interrupted:
+        # Over its time limit, it was interrupted by nobody.
+        code = code if cut_short is None else ExitCode.FAILED
         return End("ran", f"{cut_short or 'it was interrupted'}{left}{more}", bought, billed, code)
     return End("ran", (troubles + left) or None, bought, billed, code)
 

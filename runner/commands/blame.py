@@ -105,7 +105,9 @@ def _told(picture: str, digest: str, found: list[dict[str, Any]], others: list[d
     from runner.terminal import clean, counted
 
     if found:
-        many = [f"{counted(len(found), 'request')} brought this very picture"] if len(found) > 1 else []
+        several = len({one["result"]["digest"] for one in found}) > 1
+        what = f"pictures whose SHA-256 begins with {digest}" if several else "this very picture"
+        many = [f"{counted(len(found), 'request')} brought {what}"] if len(found) > 1 else []
         return "\n\n".join([*many, *(_story(one) for one in found)])
     lines = [f"no request of this ledger made {clean(picture)} (SHA-256 {digest})"]
     for other in others:

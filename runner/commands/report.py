@@ -58,10 +58,10 @@ def run(
     from runner.reports.report import LABEL, build, parse_keys
     from runner.windows import local_day
 
-    format = format or by_ending(out or "") or "text"  # noqa: A001
-    chosen = FORMATS[format]
+    wanted = format or by_ending(out or "") or "text"
+    chosen = FORMATS[wanted]
     keys = parse_keys(by or ["recipe"])
-    _refuse(format, chosen, grouped=bool(by or compare or top is not None), out=out)
+    _refuse(wanted, chosen, grouped=bool(by or compare or top is not None), out=out)
     if top is not None and top < 1:
         raise UsageError(f"`--top` is the most groups to list, at least 1; found {top}")
     with reading.ledger(project) as (settings, database):

@@ -32,7 +32,6 @@ class Line:
 
     def __init__(self, seconds: float, *, public_only: bool = False) -> None:
         self.why: Why | None = None
-        self.seconds = seconds
         # What a user of the line may set as timeout of a single operation. It only covers a clock that never comes:
         # ending first, it would end a request whose answer is there already and is read after the cut.
         self.patience_s = seconds + _PATIENCE_S

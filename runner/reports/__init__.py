@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Format:
     @property
     def write(self) -> Callable[..., None]:
         """The function; its module is imported only now, as some need a package that is an extra."""
-        found: Any = getattr(import_module(f"runner.reports.{self.module}"), self.function)
-        return found  # type: ignore[no-any-return]
+        found: Callable[..., None] = getattr(import_module(f"runner.reports.{self.module}"), self.function)
+        return found
 
 
 FORMATS: dict[str, Format] = {

@@ -1,4 +1,4 @@
-"""A journal for Beancount (and hledger, after its converter): what was settled, a transaction a day, recipe and payer.
+"""A journal for Beancount: what was settled, a transaction a day, recipe and payer.
 
 Accounts are `Expenses:Pictures:<cost centre>:<recipe>` and `Liabilities:Pictures:<workspace>`. What is open is not in
 it: no bill has come. https://beancount.github.io/docs/beancount_language_syntax.html

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from runner.ledger.usage import UsageRow
 from runner.money import exact
 from runner.reports.book import Book
+from runner.reports.csv import cell
 from runner.windows import window
 
 PROVIDER = "Omixa"
@@ -93,7 +94,7 @@ def records(rows: Iterable[UsageRow], book: Book) -> Iterator[dict[str, Any]]:
 
 
 def write_csv(rows: Iterable[UsageRow], book: Book, out: TextIO) -> None:
-    """Write CSV; null is an empty field, as FOCUS files have it."""
+    """Write CSV; null is an empty field, as FOCUS files have it. Text runs as no formula and steers no terminal."""
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
     for record in records(rows, book):
@@ -112,7 +113,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    return str(value)
+    return cell(value) if isinstance(value, str) else str(value)
 
 
 def _record(row: UsageRow, book: Book) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from runner.money import exact
+from runner.reports.days import Span
 from runner.reports.report import Line, Report, Sums
 from runner.terminal import clean, counted, table
 
@@ -38,16 +39,8 @@ def write(report: Report, out: TextIO) -> None:
 
 def _title(report: Report) -> str:
     whose = f"workspace {report.workspace}" if report.workspace else "all workspaces"
-    days = _days(report.first_day, report.last_day)
-    if report.span is not None:
-        days = f"{report.span} ({days})"
+    days = Span(report.first_day, report.last_day, report.span)
     return clean(f"usage by {', '.join(report.by)} · {whose} · {days}")
-
-
-def _days(first: str | None, last: str | None) -> str:
-    if first is not None and last is not None:
-        return f"{first} to {last}"
-    return "all days" if first is None and last is None else f"from {first}" if first is not None else f"until {last}"
 
 
 def _remarks(total: Sums, currency: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -287,6 +288,16 @@ def test_parquet_has_every_attempt_and_duckdb_adds_it_up(
         assert found == billed(rows, wanted)
         ((count,),) = duckdb.execute(f"SELECT count(*) FROM read_parquet('{file}')").fetchall()
         assert count == sum(map(wanted, rows))
+
+
+@pytest.mark.parametrize("name", ["focus", "beancount"])
+def test_nothing_runs_as_a_formula_or_steers_the_terminal(name: str) -> None:
+    hostile = "=HYPERLINK(1)\x1b]0;x\x07\u202e\x9b"
+    bad = row(1, "settled", 1, recipe=hostile, workspace=hostile, cost_centre=hostile, output_path=hostile, who=hostile)
+    text = written(name, [replace(bad, ended_at="2026-11-22T12:00:00.000000Z")]).decode()
+    assert not set(text) & {"\x1b", "\x07", "\u202e", "\x9b"}
+    if name == "focus":
+        assert not [value for value in next(csv.reader(text.splitlines()[1:])) if value.startswith("=")]
 
 
 def test_a_month_of_focus_begins_and_ends_with_the_workspaces_own_days() -> None:

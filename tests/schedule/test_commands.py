@@ -693,6 +693,18 @@ def test_run_now_ends_with_the_code_of_a_run(
     assert studio.run().code == code  # as `omixa run` does
 
 
+def test_run_now_that_comes_to_its_time_limit_has_failed_and_was_interrupted_by_nobody(
+    open_studio: Callable[..., Studio],
+) -> None:
+    studio = open_studio(latency_ms=700)
+    studio.settings(concurrency=1)
+    studio.recipe(more=JUNE + "time_limit_s = 1\n")
+    studio.pictures(6)
+    ended = studio.omixa("schedule", "run-now", "posters", "--yes")
+    assert ended.code == 1, ended
+    assert "its time limit of 1 s was over" in ended.out
+
+
 def test_run_now_of_a_recipe_whose_slot_is_open_runs_nothing(desk: Desk) -> None:
     desk.recipe("posters", JUNE, pictures=1)
     desk.slot("posters", 0, "running")
