@@ -194,6 +194,8 @@ def revision(database: Database) -> str | None:
                 raise LedgerError(*_explain(database.path, "it is not a database of omixa, or malformed"))
             return None
         reached: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if reached is None:  # its table and its row come in one transaction
+            raise LedgerError(*_explain(database.path, "malformed, it does not say how new its tables are"))
         return reached
 
 

@@ -133,6 +133,17 @@ def test_a_damaged_ledger_is_named_with_the_next_step(ledger_path: Path) -> None
     assert "backup" in (caught.value.hint or "")
 
 
+def test_a_ledger_that_does_not_say_how_new_its_tables_are_is_damaged(
+    open_ledger: Callable[[], Ledger], ledger_path: Path
+) -> None:
+    ledger = open_ledger()
+    with ledger.database.write_transaction() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+    ledger.database.close()
+    with pytest.raises(LedgerError, match="is damaged"):
+        database.open_database(ledger_path, create=True)
+
+
 def test_a_ledger_where_no_folder_can_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LedgerError, match="cannot be created"):
