@@ -262,7 +262,7 @@ def _tables(reached: str | None) -> Check:
 
 
 def _balances(database: Database) -> Check:
-    wrong = balance_check.check_balances(database)
+    wrong = balance_check.check_all(database)
     if not wrong:
         return Check("balances", "ok", "every budget is the sum of its attempts, every attempt of its entries")
     hint = "stop all runs, keep a copy, and find out who changed it: `omixa audit verify` names the first bad row"

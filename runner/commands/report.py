@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.commands import reading
 
 if TYPE_CHECKING:
+    from runner.ledger.totals import DayTotal
     from runner.ledger.usage import UsageRow
     from runner.reports import Format
     from runner.reports.days import Span
@@ -50,7 +51,7 @@ def run(
     from runner import __version__
     from runner.errors import ExitCode, UsageError
     from runner.jobs import clock
-    from runner.ledger import usage
+    from runner.ledger import totals, usage
     from runner.reports import FORMATS, by_ending
     from runner.reports.book import Book, made_at
     from runner.reports.days import asked
@@ -74,6 +75,11 @@ def run(
         def rows(of: "Span") -> "Iterator[UsageRow]":
             return usage.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
 
+        def sums(of: "Span") -> "Iterator[UsageRow] | Iterator[DayTotal]":
+            if not totals.tell(keys):
+                return rows(of)
+            return totals.rows(database, keys, workspace=name, first_day=of.first_day, last_day=of.last_day)
+
         zones = {one.account: one.time_zone for one in settings.workspaces.values()}
         title = f"usage · {f'workspace {name}' if name else 'all workspaces'} · {span}"
         book = Book(title, f"omixa-runner {__version__}", made_at(clock()), zones)
@@ -87,9 +93,9 @@ def run(
         if span.first_day is not None and span.last_day is not None:
             budgets = usage.spent(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
         report = build(
-            rows(span),
+            sums(span),
             keys,
-            before=None if earlier is None else rows(earlier),
+            before=None if earlier is None else sums(earlier),
             top=top,
             workspace=name,
             first_day=span.first_day,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, or_, select, text
 
 from runner import windows
-from runner.ledger import chain, owners, usage
+from runner.ledger import chain, owners, totals, usage
 from runner.ledger.database import Database
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, ENTRIES, LIVE_STATES, RUNS
 from runner.money import exact
@@ -40,6 +40,12 @@ def dead_runs(database: Database, folder: Path) -> list[str]:
     dead = {uid for _, uid in usage.open_runs(database) if not owners.is_held(folder, uid)}
     # Between the list and its lock a run may have ended in good order.
     return [uid for _, uid in usage.open_runs(database) if uid in dead]
+
+
+def check_all(database: Database) -> list[str]:
+    """What `check_balances` finds, and every total that reports read which is not the sum of its attempts."""
+    with database.read() as connection:
+        return wrong_balances(connection) + totals.wrong(connection)
 
 
 def check_balances(database: Database) -> list[str]:

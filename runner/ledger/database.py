@@ -132,7 +132,8 @@ def _engine(url: str, **pool: Any) -> Engine:
     engine = create_engine(
         url,
         module=sqlite_module(),
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        # A booking needs some forty statements; with the driver's default it prepared some of them anew each time.
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False, "cached_statements": 500},
         **pool,
     )
 

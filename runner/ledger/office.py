@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import text, update
 
 from runner.errors import FrozenError, UsageError
-from runner.ledger import balance_check, chain, clocks, levers
+from runner.ledger import balance_check, chain, clocks, levers, totals
 from runner.ledger.balances import rebuild
 from runner.ledger.chain import Identity, Writing
 from runner.ledger.clocks import Uptime
@@ -165,13 +165,14 @@ class Office:
             return attempts, texts
 
     def repair(self, *, note: str, who: str, at: datetime) -> list[str]:
-        """Make every balance anew from its attempts, and let a frozen ledger go on. Returns what was wrong, in words.
+        """Make every balance and total anew from its attempts, and let a frozen ledger go on. Returns what was wrong.
 
         Call it only when the chain is sound (`verify`): the attempts are then what the entries say.
         """
         with self._write(at) as writing:
-            wrong = balance_check.wrong_balances(writing.connection)
+            wrong = balance_check.wrong_balances(writing.connection) + totals.wrong(writing.connection)
             rebuild(writing.connection)
+            totals.remake(writing.connection)
             left = balance_check.wrong_balances(writing.connection)
             if left:
                 raise FrozenError(

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0004"
+HEAD = "0007"
 
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -263,6 +263,37 @@ DELIVERIES = Table(
     Column("result_digest", Text, nullable=False),
     Column("at", Text, nullable=False),
     Column("entry_id", WHOLE, nullable=False, server_default="0"),  # which entry says so
+)
+
+# What is summed of usage, in the order of the columns of `totals`: the meaning of each is told in reports/report.py.
+SUMS = (
+    "attempts",
+    "settled_count",
+    "released_count",
+    "open_count",
+    "unknown_count",
+    "unusable_count",
+    "again_count",
+    "settled_micros",
+    "open_micros",
+    "unknown_micros",
+    "unusable_micros",
+    "again_micros",
+)
+TOTALS = Table(
+    "totals",
+    METADATA,
+    # Usage by day. Triggers (made by a migration) keep it equal to the attempts, whoever changes them; the view
+    # `counted` says what one attempt adds.
+    Column("day", Text, primary_key=True),
+    Column("workspace", Text, primary_key=True),
+    Column("recipe", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("preset_name", Text, primary_key=True),
+    Column("prompt_name", Text, primary_key=True),
+    Column("run_facts", Text, primary_key=True),  # JSON array: cost centre, commit, dirty, labels (as text), who
+    *(Column(name, WHOLE, nullable=False) for name in SUMS),
+    sqlite_with_rowid=False,
 )
 
 # ---- records: rows that change only together with an entry that holds the whole row (records.py)

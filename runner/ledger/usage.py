@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select
 
@@ -138,6 +138,7 @@ class UsageRow:
     ended_at: str | None
     has_picture: bool = True
     again: bool = False
+    sums: ClassVar[None] = None  # one attempt: it is counted, not added (totals.DayTotal)
 
     @property
     def open_micros(self) -> int:

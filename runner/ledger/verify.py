@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, or_, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from runner.ledger import chain
+from runner.ledger import chain, totals
 from runner.ledger.balance_check import wrong_balances
 from runner.ledger.balances import joined_digest
 from runner.ledger.chain import Identity
@@ -111,7 +111,7 @@ def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, ba
     _texts(connection, found)
     for price in connection.execute(_WRONG_PRICES):
         found.fault(f"prices of {price.model} in workspace {price.workspace} are not those of its attempts")
-    for wrong in wrong_balances(connection) if balances else ():
+    for wrong in [*wrong_balances(connection), *totals.wrong(connection)] if balances else ():
         found.fault(wrong)
     if _schema(connection) != _SCHEMA:
         found.fault("the file has other tables, indexes or triggers than the program's migrations make")
@@ -130,6 +130,8 @@ def _schema(connection: Connection) -> set[tuple[str, str, str]]:
 _SCHEMA = {
     ("table", "alembic_version", "alembic_version"),
     *(("trigger", f"entries_no_{verb}", "entries") for verb in ("update", "delete")),
+    *(("trigger", f"totals_{how}", "attempts") for how in ("added", "out", "in")),
+    ("view", "counted", "counted"),
     *(("table", name, name) for name in METADATA.tables),
     *(("index", str(one.name), name) for name, table in METADATA.tables.items() for one in table.indexes),
 }

@@ -11,6 +11,7 @@ from runner.terminal import counted
 from runner.windows import Period, window
 
 if TYPE_CHECKING:  # at run time this module stays light: the command line asks it for the keys
+    from runner.ledger.totals import DayTotal
     from runner.ledger.usage import Spent, UsageRow
 
 LABEL = "label:"
@@ -169,14 +170,15 @@ Groups = dict[tuple[tuple[str | None, ...], str], Sums]
 
 
 def build(
-    rows: "Iterable[UsageRow]",
+    rows: "Iterable[UsageRow | DayTotal]",
     by: Sequence[str],
     *,
-    before: "Iterable[UsageRow] | None" = None,
+    before: "Iterable[UsageRow | DayTotal] | None" = None,
     top: int | None = None,
     **told: Any,
 ) -> Report:
-    """Group the rows by the keys, and with `before` those of the window before, too.
+    """Group the rows by the keys, and with `before` those of the window before, too. Rows are attempts, or what the
+    ledger has summed of them by these keys.
 
     `top`: only so many groups of each currency, those with the most settled; the others are one line. What else is
     `told` is only carried along, to be said on the report. Raises UsageError on an unknown key.
@@ -197,7 +199,7 @@ def build(
     return Report(names, tuple(lines), absent, **told)
 
 
-def _grouped(rows: "Iterable[UsageRow]", names: Sequence[str]) -> Groups:
+def _grouped(rows: "Iterable[UsageRow | DayTotal]", names: Sequence[str]) -> Groups:
     readers = [_reader(name) for name in names]
     groups: Groups = {}
     for row in rows:
@@ -205,7 +207,10 @@ def _grouped(rows: "Iterable[UsageRow]", names: Sequence[str]) -> Groups:
         sums = groups.get(group)
         if sums is None:
             sums = groups[group] = Sums()
-        sums.count(row)
+        if row.sums is None:
+            sums.count(row)
+        else:
+            sums.add(Sums(*row.sums))
     return groups
 
 
@@ -241,7 +246,7 @@ def _checked(name: str) -> str:
     raise UsageError(f"a report cannot be grouped by `{name}`; did you mean `{closest}`?", known)
 
 
-def _reader(name: str) -> "Callable[[UsageRow], str | None]":
+def _reader(name: str) -> "Callable[[Any], str | None]":
     if not name.startswith(LABEL):
         return KEYS[name]
     label = name.removeprefix(LABEL)

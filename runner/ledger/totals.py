@@ -1,0 +1,126 @@
+"""Usage by day, as the database itself adds it up: what a report needs without reading every attempt.
+
+Triggers keep the totals in the transaction that changes an attempt; `wrong` proves that they equal the rows.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from sqlalchemy import Connection, text
+
+from runner.ledger.database import Database
+from runner.ledger.tables import SUMS, TOTALS
+
+# Which column a key of a report is read from. What is not here (a run, a slot, a source) only the attempts can tell.
+_COLUMNS = {
+    **dict.fromkeys(("day", "week", "month", "quarter", "year"), "day"),
+    "workspace": "workspace",
+    "recipe": "recipe",
+    "model": "model",
+    "preset": "preset_name",
+    "prompt": "prompt_name",
+    **dict.fromkeys(("cost-centre", "commit", "who", "label"), "run_facts"),
+}
+
+# How many days that do not add up are named.
+WRONG_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """Attempts that are alike in what was asked for, summed; what was not asked for is None, or empty.
+
+    `sums` are in the order of `tables.SUMS`. The other fields are those of a UsageRow.
+    """
+
+    workspace: str
+    currency: str
+    day: str
+    recipe: str
+    model: str
+    preset: str
+    prompt: str
+    cost_centre: str | None
+    git_commit: str | None
+    git_dirty: bool | None
+    labels: Mapping[str, str]
+    who: str
+    sums: tuple[int, ...]
+
+
+def tell(keys: Collection[str]) -> bool:
+    """Whether the totals know these keys of a report, such as `month` or `label:client`."""
+    return all(_plain(key) in _COLUMNS for key in keys)
+
+
+def rows(
+    database: Database,
+    keys: Collection[str],
+    *,
+    workspace: str | None = None,
+    first_day: str | None = None,
+    last_day: str | None = None,
+) -> Iterator[DayTotal]:
+    """Usage summed by these keys and the currency. Days are the workspace's own, both ends inside."""
+    wanted = {_COLUMNS[_plain(key)] for key in keys}
+    names = {"workspace": workspace, "first": first_day, "last": last_day}
+    conditions = {"workspace": "t.workspace = :workspace", "first": "day >= :first", "last": "day <= :last"}
+    limits = [conditions[name] for name, value in names.items() if value is not None]
+    columns = [column for column in _ALL if column in wanted]
+    told = ", ".join(f"t.{column}" if column in wanted else "''" for column in _ALL)
+    statement = (
+        f"SELECT {told}, w.currency, {', '.join(f'sum(t.{name})' for name in SUMS)} "  # noqa: S608 - names of columns
+        "FROM totals t JOIN workspaces w ON w.name = t.workspace "
+        f"{'WHERE ' if limits else ''}{' AND '.join(limits)} GROUP BY {', '.join([*columns, 'w.currency'])}"
+    )
+    with database.read() as connection:
+        for row in connection.execute(text(statement), {n: value for n, value in names.items() if value is not None}):
+            day, of, recipe, model, preset, prompt, facts, currency, *sums = row
+            run = _facts(facts)
+            yield DayTotal(of, currency, day, recipe, model, preset, prompt, *run, tuple(sums))
+
+
+_ALL = tuple(column.name for column in TOTALS.primary_key)
+
+
+def _plain(key: str) -> str:
+    return key.partition(":")[0]
+
+
+@lru_cache(maxsize=1024)
+def _facts(told: str) -> tuple[str | None, str | None, bool | None, Mapping[str, str], str]:
+    """Cost centre, commit, dirty, labels and who of a run."""
+    if not told:
+        return None, None, None, {}, ""
+    cost_centre, commit, dirty, labels, who = json.loads(told)
+    return cost_centre, commit, None if dirty is None else bool(dirty), MappingProxyType(json.loads(labels)), who
+
+
+_GROUPED = (
+    f"SELECT {', '.join(_ALL)}, {', '.join(f'sum({name}) AS {name}' for name in SUMS)} "  # noqa: S608 - names of columns
+    f"FROM counted GROUP BY {', '.join(_ALL)}"
+)
+_HAD = f"SELECT {', '.join(_ALL + SUMS)} FROM totals"  # noqa: S608
+# Both sides of the difference: totals that no attempts make, and attempts that no total has.
+_WRONG = text(
+    f"SELECT day, workspace, recipe FROM (SELECT * FROM ({_HAD} EXCEPT {_GROUPED}) "  # noqa: S608
+    f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD})) GROUP BY day, workspace, recipe LIMIT {WRONG_MAX}"
+)
+_REMAKE = (text("DELETE FROM totals"), text(f"INSERT INTO totals ({', '.join(_ALL + SUMS)}) {_GROUPED}"))
+
+
+def wrong(connection: Connection) -> list[str]:
+    """Every day, workspace and recipe whose totals are not the sums of its attempts, in words; the first ten."""
+    return [
+        f"the totals of {row.recipe} on {row.day} in workspace {row.workspace} are not the sums of its attempts"
+        for row in connection.execute(_WRONG)
+    ]
+
+
+def remake(connection: Connection) -> None:
+    """Add all totals up anew from the attempts."""
+    for statement in _REMAKE:
+        connection.execute(statement)

@@ -1,0 +1,155 @@
+"""The totals by day are the sums of the attempts, whatever happened to them, and whoever changed them."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from runner.ledger import balance_check, totals, usage, verify
+from runner.ledger.database import Database, open_database
+from runner.ledger.ledger import Ledger
+from runner.ledger.tables import SUMS
+from runner.ledger.values import Reserved, Result
+from runner.reports.report import KEYS, Sums, build
+from tests.ledger.conftest import RUN, Desk, no_uptime
+
+KNOWN = sorted({*KEYS, "label:client", "label:none"} - {"run", "slot", "source"})
+PICTURE = Result(digest="e" * 64, size_bytes=9, width=2, height=2, remark=None, delivered=False)
+
+# What happens to a ledger: of which run, which item, how it goes on, and what is billed.
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from("abc"),
+        st.sampled_from(["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free"]),
+        st.integers(0, 900),
+    ),
+    max_size=14,
+)
+
+
+@contextmanager
+def desks(*, seen: bool = True) -> Iterator[tuple[Ledger, list[Desk]]]:
+    """One ledger with three runs of different recipes, cost centres and commits."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(open_database(Path(folder) / "home" / "ledger.db", create=True), uptime=no_uptime)
+        runs = [
+            RUN,
+            replace(RUN, uid="run-2", recipe="scans", cost_centre=None, labels={}, git_commit="c" * 40, git_dirty=True),
+            replace(RUN, uid="run-3", workspace="other", currency="EUR", who="bo@desk", labels={"client": ""}),
+        ]
+        try:
+            yield ledger, [Desk(ledger, run, seen=seen) for run in runs]
+        finally:
+            ledger.database.close()
+
+
+def do(desk: Desk, key: str, what: str, amount: int, unknown: list[tuple[Desk, int]]) -> None:
+    """One step of a life: a new attempt that goes on as told, or the end of an unknown one."""
+    if what in ("resolve", "free"):
+        if unknown:
+            of, attempt_id = unknown.pop(0)
+            billed = amount if what == "resolve" else None
+            of.ledger.resolve(attempt_id, billed_micros=billed, note="invoice", who="ana", at=of.at)
+        return
+    reserved = desk.reserve(key, amount=1000, again=True)
+    if not isinstance(reserved, Reserved) or what == "reserve":
+        return
+    attempt_id = reserved.attempt_id
+    if what == "release":
+        desk.release(attempt_id)
+        return
+    desk.ledger.sent(attempt_id, who="ana", at=desk.at)
+    known = {"code": "x", "message": None, "evidence": None, "who": "ana", "at": desk.at}
+    if what == "lose":
+        desk.ledger.unknown(attempt_id, result=PICTURE if amount % 2 else None, **known)
+        unknown.append((desk, attempt_id))
+    elif what in ("bill", "picture"):
+        result = PICTURE if what == "picture" else None
+        desk.ledger.settle(attempt_id, billed_micros=amount, billed_text=None, result=result, **known)
+
+
+def assert_equal(database: Database) -> None:
+    for keys in [[key] for key in KNOWN] + [KNOWN, ["recipe", "day"], ["commit", "label:client", "month"]]:
+        assert totals.tell(keys)
+        summed = build(totals.rows(database, keys), keys)
+        assert summed.lines == build(usage.rows(database), keys).lines, keys
+    with database.read() as connection:
+        assert totals.wrong(connection) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_totals_are_the_sums_of_the_rows_by_every_key_whatever_happens(
+    steps: list[tuple[int, str, str, int]],
+) -> None:
+    with desks() as (ledger, all_desks):
+        unknown: list[tuple[Desk, int]] = []
+        for number, key, what, amount in steps:
+            do(all_desks[number], key, what, amount, unknown)
+            for desk in all_desks:
+                desk.pass_time(hours=7)
+        assert_equal(ledger.database)
+
+
+def test_days_and_workspaces_limit_what_is_summed() -> None:
+    with desks() as (ledger, all_desks):
+        for desk in all_desks:
+            do(desk, "a", "picture", 500, [])
+            desk.pass_time(days=1)
+            do(desk, "b", "bill", 70, [])
+        database = ledger.database
+        for limits in (
+            {"workspace": "other"},
+            {"first_day": "2026-11-23"},
+            {"last_day": "2026-11-22"},
+            {"workspace": "studio", "first_day": "2026-11-22", "last_day": "2026-11-22"},
+        ):
+            summed = build(totals.rows(database, ["recipe"], **limits), ["recipe"])
+            assert summed.lines == build(usage.rows(database, **limits), ["recipe"]).lines
+            assert summed.lines
+
+
+def test_what_only_attempts_know_is_not_asked_of_the_totals() -> None:
+    assert [key for key in KEYS if not totals.tell([key])] == ["source", "run", "slot"]
+    assert not totals.tell(["recipe", "run"])
+
+
+def test_the_columns_are_the_sums_of_a_report_in_their_order() -> None:
+    assert tuple(Sums.__slots__) == SUMS
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE totals SET settled_micros = settled_micros - 1",
+        "UPDATE totals SET attempts = attempts + 1",
+        "DELETE FROM totals",
+        "INSERT INTO totals SELECT '2020-01-01', workspace, recipe, model, preset_name, prompt_name, run_facts, 1, 1, 0"
+        + 9 * ", 0"
+        + " FROM totals",
+    ],
+)
+def test_totals_that_somebody_changed_are_told_and_made_anew(statement: str) -> None:
+    with desks(seen=False) as (ledger, [desk, *_]):
+        do(desk, "a", "picture", 500, [])
+        with ledger.database.write_transaction() as connection:
+            connection.execute(text(statement))
+        assert "the totals of posters on " in balance_check.check_all(ledger.database)[0]
+        assert any("the totals of posters on " in fault for fault in verify.verify(ledger.database).faults)
+        assert len(ledger.repair(note="seen", who="ana", at=desk.at)) == 1
+        assert_equal(ledger.database)
+        assert verify.verify(ledger.database).faults == []
+
+
+def test_a_ledger_without_the_triggers_is_told() -> None:
+    with desks() as (ledger, _):
+        with ledger.database.write_transaction() as connection:
+            connection.execute(text("DROP TRIGGER totals_in"))
+        assert any("triggers" in fault for fault in verify.verify(ledger.database).faults)
