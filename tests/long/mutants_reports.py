@@ -3,6 +3,7 @@
 from tests.long.mutant import Mutant
 
 REPORT, FOCUS = "runner/reports/report.py", "runner/reports/focus.py"
+TOTALS = "tests/ledger/test_totals.py"
 FILES, SUMS = "tests/reports/test_files.py", "tests/reports/test_report.py"
 
 REPORTS = (
@@ -69,5 +70,37 @@ REPORTS = (
         'ATTEMPTS.c.result_digest.startswith(bindparam("digest"))',
         'ATTEMPTS.c.output_path.startswith(bindparam("digest"))',
         "tests/reports/test_blame.py",
+    ),
+    Mutant(
+        "totals-forget-what-was",
+        "a change of an attempt takes out what it counted for",
+        "migrations/versions/0007_totals.py",
+        "BEGIN {_added(-1)} END",
+        "BEGIN SELECT 1; END",
+        TOTALS,
+    ),
+    Mutant(
+        "totals-only-of-ends",
+        "an attempt counts from its reservation on",
+        "migrations/versions/0007_totals.py",
+        "AFTER INSERT ON attempts BEGIN {_added(1)} END",
+        "AFTER INSERT ON attempts WHEN NEW.state = 'settled' BEGIN {_added(1)} END",
+        TOTALS,
+    ),
+    Mutant(
+        "totals-of-all-days",
+        "the days that were asked for limit the totals",
+        "runner/ledger/totals.py",
+        '"last": "day <= :last"',
+        '"last": "day <= :last OR 1"',
+        TOTALS,
+    ),
+    Mutant(
+        "totals-lost-are-unseen",
+        "attempts that no total has are told",
+        "runner/ledger/totals.py",
+        'f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD}))',
+        'f") -- (',
+        TOTALS,
     ),
 )
