@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,10 @@ class Means:
     def work(self) -> Path:
         """Where each run keeps what it is about to send, in a folder of its uid."""
         return self.home / "work"
+
+    def stamps(self, run_uid: str) -> Path:
+        """A file that is there when the pictures of a run are to say where they are from, also for who recovers it."""
+        return self.work / run_uid / "provenance"
 
     def spool_of(self, run_uid: str, attempt_id: int) -> Path:
         """Where the raw answer of an attempt waits. With the run's uid, because numbers repeat in a restored ledger."""
@@ -134,7 +138,7 @@ def _provider_stop(stops_run: bool, code: str, message: str) -> Stop | None:
 
 
 def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: RunFacts, means: Means) -> Done:
-    written = _write(item.draft, billed, means)
+    written = _write(item.draft, billed, held.attempt_id, means)
     result, trouble = written.result, written.trouble
     attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered
     if billed.amount_micros is None:
@@ -202,17 +206,17 @@ class Written:
     kept: bool = False
 
 
-def _write(draft: Draft, billed: Billed, means: Means) -> Written:
+def _write(draft: Draft, billed: Billed, attempt_id: int, means: Means) -> Written:
     """Keep the picture and write it out. Never raises: the bill is a fact, whatever happens to the picture."""
     if billed.result is None:
         return Written(None, billed.fault or "no picture came")
     try:
-        return _written(draft, billed.result, means)
+        return _written(draft, billed.result, attempt_id, means)
     except Exception as error:  # noqa: BLE001 - a mistake here must not keep the bill from being booked
         return Written(None, f"the picture could not be looked at ({type(error).__name__}: {error})")
 
 
-def _written(draft: Draft, picture: Path, means: Means) -> Written:
+def _written(draft: Draft, picture: Path, attempt_id: int, means: Means) -> Written:
     facts = images.result_facts(picture)
     if isinstance(facts, str):
         return Written(None, facts)
@@ -224,36 +228,54 @@ def _written(draft: Draft, picture: Path, means: Means) -> Written:
     except DiskError as error:
         trouble = f"{error.message}; the paid picture stays in the spool"
         result_digest = _digest_of(picture)
-    delivered = False
+    delivered, plain = False, None
     try:
-        _put(file, draft, means)
+        plain = _put(file, draft, attempt_id, means)
         delivered = True
     except DiskError as error:
         where = "kept" if kept else "in the spool"
         trouble = f"{error.message}; the paid picture is {where} and comes back with a later run, without paying"
-    remark = images.looks_wrong(draft.source, file)
+    remark = "; ".join(filter(None, (images.looks_wrong(draft.source, file), plain))) or None
     result = Result(result_digest, facts.size_bytes, facts.width, facts.height, remark, delivered)
     return Written(result, trouble, kept is not None)
 
 
-def _put(file: Path, draft: Draft, means: Means) -> None:
+def _put(file: Path, draft: Draft, attempt_id: int | None, means: Means) -> str | None:
     """Write a picture to its output path, over an older delivery of ours that nobody has changed, and nothing else.
 
+    Where the recipe wants it, the file says that `attempt_id` made it. Where that cannot be, returns why.
     Raises DiskError, also when somebody's file stands there: it may have come after the plan was made.
     """
+    edits, plain = _stamping(file, draft, attempt_id, means)
     if not os.path.lexists(draft.output):
         try:
-            images.write_atomically(file, draft.output, over=False)
+            images.write_atomically(file, draft.output, over=False, edits=edits)
         except DiskError:
             # Another process may have brought back the very same meanwhile.
-            if not draft.output.is_file() or _digest_of(draft.output) != _digest_of(file):
+            if not draft.output.is_file() or _digest_of(file) not in images.digests(draft.output):
                 raise
-        return
-    found = _digest_of(draft.output) if draft.output.is_file() and not draft.output.is_symlink() else None
+        return plain
+    found = images.digests(draft.output) if draft.output.is_file() and not draft.output.is_symlink() else []
     ours = usage.delivered(means.ledger.database, draft.output_path)
-    if found is None or found not in (ours, _digest_of(file)):
+    if ours not in found and _digest_of(file) not in found:
         raise DiskError(f"`{draft.output}` is a file that omixa did not write, or that was changed since")
-    images.write_atomically(file, draft.output)
+    images.write_atomically(file, draft.output, edits=edits)
+    return plain
+
+
+def _stamping(
+    file: Path, draft: Draft, attempt_id: int | None, means: Means
+) -> tuple[Sequence[images.Edit], str | None]:
+    """How the picture is made to say which attempt made it; or nothing, and why not. Never raises: it was paid for."""
+    if not draft.provenance:
+        return (), None
+    if attempt_id is None:
+        return (), "delivered without provenance: its attempt is not known any more"
+    try:
+        edits = images.stamped(file, usage.stamp(means.ledger.database, attempt_id))
+    except Exception as error:  # noqa: BLE001 - metadata must never cost a picture
+        edits = f"{type(error).__name__}: {error}"
+    return ((), f"delivered without provenance: {edits}") if isinstance(edits, str) else (edits, None)
 
 
 def _digest_of(path: Path) -> str:
@@ -271,13 +293,21 @@ def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) 
     try:
         if _digest_of(kept) != result_digest:
             return Done(item, "unfinished", f"it was paid for, but its kept result `{kept}` is damaged")
-        _put(kept, item.draft, means)
+        plain = _put(kept, item.draft, _maker(item.draft, result_digest, run, means), means)
     except (DiskError, OSError) as error:
         message = error.message if isinstance(error, DiskError) else f"`{kept}` cannot be read: {error.strerror}"
         return Done(item, "restored", message, unwritten=True)
     assert item.draft.key is not None
     means.ledger.deliver(run, item.draft.output_path, item.draft.key, result_digest, at=means.now())
-    return Done(item, "restored")
+    return Done(item, "restored", remark=plain)
+
+
+def _maker(draft: Draft, result_digest: str, run: RunFacts, means: Means) -> int | None:
+    """The attempt that brought a paid picture; None when it need not be known, or is not."""
+    if not draft.provenance or draft.key is None:
+        return None
+    paid = usage.paid(means.ledger.database, run.workspace, draft.key)
+    return None if paid is None or paid.result_digest != result_digest else paid.attempt_id
 
 
 def drop(spool: Path) -> None:

@@ -59,6 +59,7 @@ def _draft(recipe: Recipe, want: Wanted, found: Picture | Unsuitable, root: Path
         output=want.output,
         output_path=shown(want.output, root),
         output_size=_size(want.output),
+        provenance=recipe.output.provenance,
     )
 
 

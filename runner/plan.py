@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.contracts.contract import Contract, OptionValue
-from runner.images import Picture, Unsuitable
+from runner.images import STAMP_BYTES_MAX, Picture, Unsuitable
 
 # buy: will be sent · restore: paid before, comes back without paying · skip: paid and there · hold: its money or its
 # file is in a state that a person must look at · unsuitable: the model would refuse it · later: beyond --limit
@@ -22,7 +22,8 @@ class Draft:
 
     `key` is the item key, None when `fault` says why the picture or its prompt cannot be sent. `options` holds all
     that is sent but prompts, and no seed unless one is declared. `source_path` and `output_path` are relative to the
-    project, posix. `output_size` is None when nothing stands at the output path.
+    project, posix. `output_size` is None when nothing stands at the output path. `provenance`: whether the file is to
+    say which attempt made it.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class Draft:
     output: Path
     output_path: str
     output_size: int | None
+    provenance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,10 @@ _FOREIGN = (
 
 
 def _is_ours(draft: Draft, facts: Facts) -> bool:
-    """Whether what stands at the output path is what was last delivered there, to the byte: it may be replaced."""
+    """Whether what stands at the output path is what was last delivered there, to the byte but for our stamp.
+
+    Then it may be replaced.
+    """
     delivered = facts.delivered.get(draft.output_path)
     return delivered is not None and facts.is_same_file(draft.output, delivered)
 
@@ -322,8 +327,9 @@ def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
         return Item(draft, "hold", reason, paid)
     if draft.output_size is not None:
         delivered = facts.delivered.get(draft.output_path)
-        same_size = draft.output_size == paid.result_bytes
-        if delivered == paid.result_digest or (same_size and facts.is_same_file(draft.output, paid.result_digest)):
+        stamp_bytes = draft.output_size - (paid.result_bytes or 0)
+        like_size = 0 <= stamp_bytes <= STAMP_BYTES_MAX
+        if delivered == paid.result_digest or (like_size and facts.is_same_file(draft.output, paid.result_digest)):
             return Item(draft, "skip", f"already paid on {paid.date}", paid)
         if not _is_ours(draft, facts):
             return Item(draft, "hold", _FOREIGN, paid)

@@ -91,13 +91,15 @@ class Prompt(Declared):
 class Output(Declared):
     """Where results go: a folder (absolute), a name template without extension, a format.
 
-    `flatten` is the colour put behind a picture with transparency, None to keep it.
+    `flatten` is the colour put behind a picture with transparency, None to keep it. `provenance`: whether each file
+    says in its metadata which attempt made it.
     """
 
     folder: Path
     name: str = "{dir}/{stem}"
     format: Literal["png", "jpeg", "webp"] = "png"
     flatten: str | None = None
+    provenance: bool = False
 
 
 class Allow(Declared):
@@ -246,6 +248,9 @@ class OutputTable(Declared):
         default=None,
         description="Colour put behind transparent parts, such as `#ffffff`.",
         json_schema_extra={"pattern": "^#[0-9a-fA-F]{6}$"},
+    )
+    provenance: bool = Field(
+        default=False, description="Write into each result, as XMP metadata, which request made it."
     )
 
 

@@ -105,7 +105,7 @@ def _sweep(run_id: int, uid: str, means: Means) -> None:
 
 def _recover_attempt(row: Any, means: Means) -> Done:
     run = usage.run_facts(means.ledger.database, row.run_id)
-    item = Item(_draft_of(row, means), "buy", "recovered")
+    item = Item(_draft_of(row, run.uid, means), "buy", "recovered")
     held = Reserved(row.id, row.reserved_micros)
     spool = means.spool_of(run.uid, row.id)
     if row.state == "reserved":
@@ -120,7 +120,7 @@ def _recover_attempt(row: Any, means: Means) -> Done:
 _NO_EVIDENCE = Evidence()
 
 
-def _draft_of(row: Any, means: Means) -> Draft:
+def _draft_of(row: Any, run_uid: str, means: Means) -> Draft:
     """What an attempt was for, as far as booking it needs."""
     return Draft(
         source=means.root / row.source_path,
@@ -136,4 +136,5 @@ def _draft_of(row: Any, means: Means) -> Draft:
         output=means.root / row.output_path,
         output_path=row.output_path,
         output_size=None,
+        provenance=means.stamps(run_uid).exists(),
     )

@@ -9,12 +9,13 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from runner.errors import DiskError
+from runner.images.edits import Edit, edited
 from runner.images.formats import SUFFIXES, Unusable, media_type_of
 
 _BLOCK_BYTES = 1024 * 1024
@@ -63,8 +64,8 @@ def check_writable(folder: Path) -> None:
             probe.write(b"probe")
 
 
-def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
-    """Put a copy of `source` at `target`, on disk when this returns: the whole file or nothing.
+def write_atomically(source: Path, target: Path, *, over: bool = True, edits: Sequence[Edit] = ()) -> None:
+    """Put a copy of `source`, with the edits made, at `target`, on disk when this returns: the whole file or nothing.
 
     Missing folders are created. An existing file is replaced, or left alone with a DiskError when `over` is False.
     Nothing is written through a symbolic link at `target`. Raises DiskError and leaves no temporary file behind.
@@ -78,7 +79,7 @@ def write_atomically(source: Path, target: Path, *, over: bool = True) -> None:
         part, written = _new_part(target.parent)
         try:
             with written:
-                copy(file, written, part)
+                copy(edited(file, edits) if edits else file, written, part)
                 _into_place(part, target, over)
         except Unusable as fault:
             raise DiskError(f"`{source}` {fault.reason}") from fault

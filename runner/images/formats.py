@@ -317,7 +317,7 @@ def _webp_header(file: BinaryIO, size_bytes: int) -> Header:
     if end > size_bytes:
         raise Unusable(f"truncated: the WebP declares {end} bytes, {size_bytes} are there")
     width = height = frames = 0
-    for chunk in _riff_chunks(file, end):
+    for chunk in riff_chunks(file, end):
         data = file.read(min(chunk.length, 10))
         if chunk.kind == b"ANMF":
             frames += 1
@@ -336,7 +336,8 @@ def _webp_header(file: BinaryIO, size_bytes: int) -> Header:
     return Header("image/webp", width, height, frames=max(1, frames))
 
 
-def _riff_chunks(file: BinaryIO, end: int) -> Iterator[Chunk]:
+def riff_chunks(file: BinaryIO, end: int) -> Iterator[Chunk]:
+    """The chunks of a WebP up to `end`; the caller may read and seek in between. Raises Unusable."""
     at = 12
     for _ in range(_CHUNKS_MAX):
         if at + 8 > end:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select
 
 from runner import windows
+from runner.images import Stamp
 from runner.ledger import balances, clocks, levers
 from runner.ledger.database import Database
 from runner.ledger.tables import (
@@ -21,6 +22,7 @@ from runner.ledger.tables import (
     BUDGET_WINDOWS,
     DELIVERIES,
     ENTRIES,
+    LEDGER_STATE,
     LIVE_STATES,
     PRICES,
     RUNS,
@@ -440,6 +442,37 @@ def delivered_to(database: Database, output_path: str) -> int | None:
     """The newest attempt that brought what was last delivered to a path, relative to the project; None: nothing was."""
     with database.read() as connection:
         return connection.execute(_DELIVERED_TO, {"path": output_path}).scalar_one_or_none()
+
+
+_STAMP = (
+    select(
+        select(LEDGER_STATE.c.uid).scalar_subquery().label("ledger"),
+        RUNS.c.uid.label("run"),
+        ATTEMPTS.c.recipe,
+        ATTEMPTS.c.model,
+        ATTEMPTS.c.options,
+        ATTEMPTS.c.source_digest.label("source"),
+        ATTEMPTS.c.reserved_at.label("at"),
+        RUNS.c.git_commit.label("commit"),
+        RUNS.c.slot,
+    )
+    .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
+    .where(ATTEMPTS.c.id == bindparam("attempt"))
+)
+
+
+def stamp(database: Database, attempt_id: int) -> Stamp:
+    """What a picture says of the attempt that made it: the same whenever it is asked."""
+    with database.read() as connection:
+        row = connection.execute(_STAMP, {"attempt": attempt_id}).mappings().one()
+    options = " ".join(f"{name}={value}" for name, value in json.loads(row["options"]).items())
+    return Stamp(**{**row, "attempt": str(attempt_id), "options": options})
+
+
+def ledger_uid(database: Database) -> str:
+    """Which ledger this is."""
+    with database.read() as connection:
+        return str(connection.execute(select(LEDGER_STATE.c.uid)).scalar_one())
 
 
 _USAGE = (

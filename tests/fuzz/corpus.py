@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
+from runner.images import provenance
 from tests.images.samples import chunk, encoded, orientation, png, scene, sixteen_bit_png
 
 HOUSE = Path(__file__).parents[2]
@@ -162,6 +163,22 @@ PICTURE_WORDS = (
 )
 
 
+STAMP_WORDS = (
+    *(b"<rdf:Description ", b"</rdf:RDF>", b"<rdf:RDF>", b"omixa:attempt=", b'"12"', b"&#48;", b"&x;", b"/>", b"<a>"),
+    *(b"<!DOCTYPE x>", b"<!ENTITY x 'y'>", b"XML:com.adobe.xmp\0", b"http://ns.adobe.com/xap/1.0/\0", b"XMP ", b"VP8X"),
+    *(
+        b"urn:omixa:provenance:1#",
+        b"iTXt",
+        b"zTXt",
+        b"Raw profile type xmp\0",
+        b"\xff\xe1",
+        b"\xff\xda",
+        b"\xef\xbb\xbf",
+    ),
+    *(b"\0", b"\xff", b'"', b"'", b"\0\0\0\0", b"\xff\xff\xff\xff"),
+)
+
+
 def amounts() -> list[bytes]:
     """Amounts of every length, and what somebody could mean by one."""
     good = ["0", "0.039000", "999999999.999999999999", "1", "12.5", "0.000001", "0.0000001", "123456789", "0.600000"]
@@ -272,6 +289,27 @@ def pictures() -> list[bytes]:
     files += [encoded(small, kind) for kind in ("GIF", "BMP", "TIFF")]
     files += [file[: len(file) // 2] for file in files[:12]]
     return [bytes([wishes]) + file for number, file in enumerate(files) for wishes in (number % 8, 12)]
+
+
+def stamped_pictures() -> list[bytes]:
+    """Pictures with a stamp, with somebody's XMP, with both and with none."""
+    packet = provenance._EMPTY.replace(
+        b"</rdf:RDF>", provenance._written(provenance.Stamp(*["ab" * 16] * 8)) + b"</rdf:RDF>"
+    )
+    theirs = provenance._EMPTY.replace(b"omixa", b"other")
+    files = []
+    for kind in ("PNG", "JPEG", "WEBP"):
+        plain = encoded(scene(64, 64), kind)
+        files.append(plain)
+        for one in (packet, theirs, theirs.replace(b"</rdf:RDF>", provenance._written(_STAMP) + b"</rdf:RDF>")):
+            if kind == "PNG":
+                files.append(plain[:33] + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + one) + plain[33:])
+            else:
+                files.append(encoded(scene(64, 64), kind, xmp=one))
+    return files
+
+
+_STAMP = provenance.Stamp("ab" * 16, "3", "cd" * 16, "one", "m", "o", "s", "2026", "commit", "slot")
 
 
 def _animated(small: Image.Image) -> list[bytes]:

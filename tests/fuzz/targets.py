@@ -21,7 +21,22 @@ from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problem, keys_in, render
-from runner.images import Picture, Prepared, ResultFacts, Unsuitable, inspect, looks_wrong, prepare, result_facts
+from runner.images import (
+    Claim,
+    Picture,
+    Prepared,
+    ResultFacts,
+    Stamp,
+    Unsuitable,
+    claim,
+    digests,
+    inspect,
+    looks_wrong,
+    prepare,
+    result_facts,
+    stamped,
+    write_atomically,
+)
 from runner.images.formats import PIXELS_MAX
 from runner.providers.answer import Answer, Reading, decide, kept_headers, read
 from runner.providers.key import Key, Redaction
@@ -355,6 +370,35 @@ class LoadedTooMuch(BaseException):
     """A picture was about to be decoded that is larger than the cap."""
 
 
+# ---- stamps
+
+
+def stamp(data: bytes) -> None:
+    """A picture is stamped so that it comes out again to the byte and reads as the same picture, or it is not stamped.
+
+    What it says of itself is an attempt of a ledger or nothing, whatever stands in it.
+    """
+    path, made = scratch() / "plain", scratch() / "stamped"
+    path.write_bytes(data)
+    found = claim(path)
+    assert found is None or (found.attempt > 0 and found.ledger.isalnum())
+    assert 1 <= len(digests(path)) <= 2
+    facts = result_facts(path)
+    edits = stamped(path, STAMP)
+    if isinstance(edits, str):
+        return
+    write_atomically(path, made, edits=edits)
+    assert digests(made)[1] == digests(path)[0]
+    assert claim(made) == Claim(STAMP.ledger, int(STAMP.attempt), STAMP.run)
+    if isinstance(facts, ResultFacts):
+        after = result_facts(made)
+        assert isinstance(after, ResultFacts), after
+        assert (after.width, after.height, after.media_type) == (facts.width, facts.height, facts.media_type)
+
+
+STAMP = Stamp("0123456789abcdef" * 2, "12", "fedcba9876543210" * 2, "one", "m", "seed=7 é", "ab" * 32, "2026")
+
+
 # ---- all of them
 
 
@@ -379,6 +423,7 @@ def _all() -> dict[str, Target]:
             Target("toml", toml, corpus.tomls, corpus.TOML_WORDS),
             Target("output_name", output_name, corpus.output_names, corpus.NAME_WORDS),
             Target("picture", picture, corpus.pictures, corpus.PICTURE_WORDS),
+            Target("stamp", stamp, corpus.stamped_pictures, corpus.STAMP_WORDS),
         )
     }
 

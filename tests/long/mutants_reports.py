@@ -4,6 +4,8 @@ from tests.long.mutant import Mutant
 
 REPORT, FOCUS = "runner/reports/report.py", "runner/reports/focus.py"
 TOTALS = "tests/ledger/test_totals.py"
+BLAME, STAMPS = "runner/commands/blame.py", "runner/images/provenance.py"
+SAYS, STAMPED = "tests/reports/test_provenance.py", "tests/images/test_provenance.py"
 FILES, SUMS = "tests/reports/test_files.py", "tests/reports/test_report.py"
 
 REPORTS = (
@@ -102,5 +104,75 @@ REPORTS = (
         'f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD}))',
         'f") -- (',
         TOTALS,
+        "stamp-not-tried-out",
+        "a picture is stamped only where the stamp comes out again to the byte",
+        STAMPS,
+        "if back is None or _digest(edited(made, back)) != _digest(opened):",
+        "if back is None:",
+        STAMPED,
+    ),
+    Mutant(
+        "stamp-of-this-run",
+        "a picture that comes back says the same as when it was bought",
+        "runner/booking.py",
+        "return None if paid is None or paid.result_digest != result_digest else paid.attempt_id",
+        "return None if paid is None else max(1, paid.attempt_id - 1)",
+        SAYS,
+    ),
+    Mutant(
+        "stamp-must-be-there",
+        "a paid picture is never lost because it could not be stamped",
+        "runner/booking.py",
+        'edits = f"{type(error).__name__}: {error}"',
+        "raise",
+        SAYS,
+    ),
+    Mutant(
+        "recovery-forgets-the-stamp",
+        "a picture of a dead process is stamped as well",
+        "runner/recovery.py",
+        "provenance=means.stamps(run_uid).exists()",
+        "provenance=False",
+        SAYS,
+    ),
+    Mutant(
+        "stamped-is-foreign",
+        "a delivery of ours is known with its stamp",
+        "runner/jobs.py",
+        "return digest in images.digests(path)",
+        "return digest == images.digests(path)[0]",
+        SAYS,
+    ),
+    Mutant(
+        "any-ledger-is-ours",
+        "a stamp of another ledger is not believed",
+        BLAME,
+        "if claim.ledger != usage.ledger_uid(database):",
+        "if not usage.ledger_uid(database):",
+        SAYS,
+    ),
+    Mutant(
+        "a-stamp-is-proof",
+        "a picture that only says so is compared with what came",
+        BLAME,
+        "images.looks_wrong(kept, file)",
+        "None",
+        SAYS,
+    ),
+    Mutant(
+        "entities-read",
+        "a packet with a document type says nothing",
+        STAMPS,
+        "parser.StartDoctypeDeclHandler = refuse",
+        "parser.StartDoctypeDeclHandler = lambda *_: None",
+        STAMPED,
+    ),
+    Mutant(
+        "flag-left-out",
+        "a WebP with XMP says that it has some",
+        "runner/images/packets.py",
+        "flags = _WEBP_XMP | (_WEBP_ALPHA if alpha else 0)",
+        "flags = _WEBP_ALPHA if alpha else 0",
+        STAMPED,
     ),
 )

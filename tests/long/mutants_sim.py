@@ -183,8 +183,8 @@ FAULTS = (
         (
             (
                 BOOKING,
-                "    written = _write(item.draft, billed, means)\n",
-                "    written = _write(item.draft, billed, means)\n    drop(spool)\n",
+                "    written = _write(item.draft, billed, held.attempt_id, means)\n",
+                "    written = _write(item.draft, billed, held.attempt_id, means)\n    drop(spool)\n",
             ),
         ),
     ),

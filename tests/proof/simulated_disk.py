@@ -233,7 +233,7 @@ def _looks_wrong(_source: Place, _result: Place) -> None:
     return None
 
 
-def _write_atomically(source: Place, target: Place, *, over: bool = True) -> None:
+def _write_atomically(source: Place, target: Place, *, over: bool = True, edits: Any = ()) -> None:
     world = NOW.world
     world.at("write", target.text)
     if source.text not in world.disk.files:
@@ -244,6 +244,11 @@ def _write_atomically(source: Place, target: Place, *, over: bool = True) -> Non
         raise DiskError(f"`{target}` already exists and is not written over")
     world.disk.put(target.text, world.disk.files[source.text])
     world.at("written", target.text)
+
+
+def _digests(path: Place) -> list[str]:
+    NOW.world.alive()
+    return [NOW.world.disk.digests[path.text]]
 
 
 def _sweep(_folder: Place) -> None:
@@ -278,6 +283,7 @@ IMAGES = SimpleNamespace(
     Unsuitable=images.Unsuitable,
     ResultFacts=images.ResultFacts,
     Results=Results,
+    digests=_digests,
     free_bytes=_free_bytes,
     result_facts=_result_facts,
     looks_wrong=_looks_wrong,
