@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from runner.images import Claim, Stamp, claim, digests, provenance, result_facts, stamped, write_atomically
-from tests.images.samples import DEMO, chunk, encoded, orientation, scene
+from tests.images.samples import chunk, encoded, orientation, scene
 
 STAMP = Stamp(
     ledger="0123456789abcdef" * 2,
@@ -44,7 +44,7 @@ def pictures() -> dict[str, bytes]:
     """Pictures of every sort that an endpoint may answer with."""
     rgba = scene(63, 48).convert("RGBA")
     rgba.putalpha(Image.linear_gradient("L").resize(rgba.size))
-    icc = (DEMO / "scans" / "dunes.webp").read_bytes()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     found = {
         "png": encoded(scene(), "PNG"),
         "png-palette": encoded(scene().convert("P"), "PNG"),
@@ -59,7 +59,9 @@ def pictures() -> dict[str, bytes]:
         "webp-lossless-alpha": encoded(rgba, "WEBP", lossless=True),
         "webp-alpha": encoded(rgba, "WEBP"),
         "webp-exif": encoded(scene(), "WEBP", exif=orientation(1)),
-        "webp-demo": icc,
+        "webp-profile": encoded(scene(), "WEBP", icc_profile=profile),
+        "png-profile": encoded(scene(), "PNG", icc_profile=profile),
+        "jpeg-profile": encoded(scene(), "JPEG", icc_profile=profile),
     }
     for kind in ("PNG", "JPEG", "WEBP"):
         for length in (len(THEIRS), len(THEIRS) - 1):
