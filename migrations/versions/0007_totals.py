@@ -68,10 +68,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.execute(COUNTED)
-    op.execute(
+    adding = sa.text(
         f"INSERT INTO totals ({', '.join(KEYS + SUMS)}) SELECT {', '.join(KEYS)}, "  # noqa: S608 - names of columns
-        f"{', '.join(f'sum({name})' for name in SUMS)} FROM counted GROUP BY {', '.join(KEYS)}"
+        f"{', '.join(f'sum({name})' for name in SUMS)} FROM counted WHERE workspace = :workspace AND day = :day "
+        f"GROUP BY {', '.join(KEYS)}"
     )
+    # Day by day: to sort all attempts of a large ledger at once takes gigabytes.
+    for workspace, day in op.get_bind().execute(sa.text("SELECT DISTINCT workspace, day FROM attempts")).all():
+        op.get_bind().execute(adding, {"workspace": workspace, "day": day})
     # A change takes out what the attempt counted for, and adds what it counts for now. No bill of an item can come
     # before an older one of it: while an attempt is open, its item is not bought a second time (attempts.live_key).
     moved = (

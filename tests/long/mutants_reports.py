@@ -102,8 +102,10 @@ REPORTS = (
         "attempts that no total has are told",
         "runner/ledger/totals.py",
         'f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD}))',
-        'f") -- (',
+        'f") --',
         TOTALS,
+    ),
+    Mutant(
         "stamp-not-tried-out",
         "a picture is stamped only where the stamp comes out again to the byte",
         STAMPS,
