@@ -26,6 +26,7 @@ COMMANDS = {
     "forecast": "what the schedules will cost, and the slot at which each budget ends",
     "budget": "show every budget window: cap, settled, open, left",
     "report": "what was spent, by day, recipe, model, cost centre and more",
+    "close": "close a month for good: its reports stay the same bytes, and the ledger refuses changes in it",
     "audit": "every request: who, what, when, and what it cost",
     "blame": "which request made a picture, from what, for how much, and who asked for it",
     "resolve": "settle or release an attempt whose answer never came",

@@ -61,6 +61,13 @@ def own_key(settings: Settings, uid: str) -> VerifierKey | None:
     return signing_key(settings, uid).verifier
 
 
+def known_keys(settings: Settings, database: Database, named: Sequence[str]) -> list[VerifierKey]:
+    """The verifier keys that are named or declared, or else our own. Raises UsageError, LedgerError, DiskError."""
+    known = [VerifierKey.parse(text) for text in (*settings.audit.keys, *named)]
+    own = None if known or database.path is None else own_key(settings, ledger_uid(database))
+    return known if own is None else [own]
+
+
 @dataclass(slots=True)
 class Testimony:
     """What files of checkpoints say of this ledger. `faults` in words; `others`: checkpoints of other ledgers."""

@@ -26,13 +26,16 @@ def verify(project: str | None, *, files: list[str], keys: list[str], as_json: b
     from json import dumps
 
     from runner.errors import ExitCode
+    from runner.ledger import closed
     from runner.ledger import verify as checking
     from runner.ledger.ends import ledger_uid
+    from runner.witness import known_keys
 
     with reading.ledger(project) as (settings, database):
         told = _testimony(settings, database, files, keys, ledger_uid(database))
         found = checking.verify(database, told.seen)
-    for fault in told.faults:
+        wrong = [] if found.faults else closed.faults(database, known_keys(settings, database, keys))
+    for fault in (*told.faults, *wrong):
         found.fault(fault)
     text = dumps(_json(found), indent=2) if as_json else _text(found, told)
     print(text)

@@ -51,7 +51,7 @@ def run(
     from runner import __version__
     from runner.errors import ExitCode, UsageError
     from runner.jobs import clock
-    from runner.ledger import totals, usage
+    from runner.ledger import closed, totals
     from runner.reports import FORMATS, by_ending
     from runner.reports.book import Book, made_at
     from runner.reports.days import asked
@@ -73,16 +73,18 @@ def run(
         earlier = span.before() if compare else None
 
         def rows(of: "Span") -> "Iterator[UsageRow]":
-            return usage.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
+            return closed.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
 
         def sums(of: "Span") -> "Iterator[UsageRow] | Iterator[DayTotal]":
             if not totals.tell(keys):
                 return rows(of)
             return totals.rows(database, keys, workspace=name, first_day=of.first_day, last_day=of.last_day)
 
+        frame = closed.frame(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
+        program, now = frame.made_by(f"omixa-runner {__version__}", clock())
         zones = {one.account: one.time_zone for one in settings.workspaces.values()}
         title = f"usage · {f'workspace {name}' if name else 'all workspaces'} · {span}"
-        book = Book(title, f"omixa-runner {__version__}", made_at(clock()), zones)
+        book = Book(title, program, made_at(now), zones, frame.closings)
         if chosen.of == "attempts":
             with output(out, binary=chosen.is_binary) as stream:
                 chosen.write(rows(span), book, stream)
@@ -91,7 +93,8 @@ def run(
             keys = tuple(dict.fromkeys(("cost-centre", *keys)))
         budgets: list[Any] = []
         if span.first_day is not None and span.last_day is not None:
-            budgets = usage.spent(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
+            of = {"workspace": name, "first_day": span.first_day, "last_day": span.last_day}
+            budgets = closed.spent(database, frame.closings, **of)
         report = build(
             sums(span),
             keys,
@@ -103,6 +106,7 @@ def run(
             span=span.name,
             before_span=None if earlier is None else earlier.name,
             budgets=tuple(budgets),
+            closings=frame.closings if span.first_day or span.last_day else (),
         )
     with output(out, binary=chosen.is_binary) as stream:
         chosen.write(report, book, stream) if chosen.of == "workbook" else chosen.write(report, stream)

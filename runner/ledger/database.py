@@ -291,6 +291,11 @@ def explained(path: Path | None) -> Iterator[None]:
 
 def _explain(path: Path | None, said: str) -> tuple[str, str]:
     lowered = said.lower()
+    if said.startswith("closed: "):
+        return (
+            f"the ledger `{path}` refused to change what is {said}",
+            "nothing was changed; `omixa close --list` shows what is closed, `omixa audit verify` whether all is sound",
+        )
     if "not a database" in lowered or "malformed" in lowered:
         return (
             f"the ledger `{path}` is damaged: {said}",

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, TextClause, bindparam, insert, select, text, 
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
-from runner.ledger import balances, clocks, levers
+from runner.ledger import balances, clocks, corrections, levers
 from runner.ledger.balances import WindowRows
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
@@ -83,6 +83,10 @@ _ATTEMPT = select(
     ATTEMPTS.c.reserved_micros,
     ATTEMPTS.c.item_key,
     ATTEMPTS.c.output_path,
+    ATTEMPTS.c.day,
+    ATTEMPTS.c.code,
+    ATTEMPTS.c.result_digest,
+    corrections.closed_to_of_attempt().label("closed_to"),
 ).where(ATTEMPTS.c.id == bindparam("attempt"))
 _CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
 _ADD_WORKSPACE = insert(WORKSPACES)
@@ -210,7 +214,7 @@ class Ledger(Office):
             if doubt is not None:
                 return ClockDoubted(doubt)
             within = at if latest is None else max(at, latest)
-            day = windows.local_day(within, run.zone)
+            day = corrections.open_day(connection, run.workspace, windows.local_day(within, run.zone))
             held = self._windows.all(writing, run, caps, day, levers.granted(connection, run.workspace, within))
             if held:
                 taking = connection.begin_nested()
@@ -270,6 +274,7 @@ class Ledger(Office):
                 "ended_at": moment(writing.now),
             }
             values |= _told(code, message, evidence) | _shown(result)
+            self._correct(writing, attempt, values, who, note)
             _close(connection, attempt, values, billed_micros)
             delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
             entry_id = writing.entry(
@@ -307,6 +312,7 @@ class Ledger(Office):
             attempt = _open_attempt(writing.connection, attempt_id, *LIVE_STATES)
             values = {"state": "released", "live_key": None, "ended_at": moment(writing.now)}
             values |= _told(code, message, evidence)
+            self._correct(writing, attempt, values, who, note)
             _close(writing.connection, attempt, values, 0)
             writing.entry(
                 attempt.workspace,
@@ -333,6 +339,7 @@ class Ledger(Office):
         with self._write(at) as writing:
             attempt = _open_attempt(writing.connection, attempt_id, "sent")
             values: dict[str, Any] = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
+            self._correct(writing, attempt, values, who, None)
             _change(writing.connection, attempt_id, values)
             delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
             facts = attempt_facts(writing.identity, values) | delivery
@@ -378,6 +385,10 @@ class Ledger(Office):
             delivery = _delivered(writing, output_path, item_key, result_digest)
             entry_id = writing.entry(run.workspace, "deliver", run.who, delivery)
             _deliver(writing, output_path, item_key, delivery, entry_id)
+
+    def _correct(self, writing: Writing, attempt: Any, values: Mapping[str, Any], who: str, reason: str | None) -> None:
+        """In a closed window, tell the change as a correction first: without it the database refuses the change."""
+        corrections.correct(writing, attempt, values, who=who, reason=reason, uptime=self._uptime)
 
 
 # ---- inside a transaction

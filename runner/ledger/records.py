@@ -13,9 +13,18 @@ from sqlalchemy import Table, TextClause, text
 from runner.ledger.chain import Writing
 
 
-def put(writing: Writing, table: Table, row: Mapping[str, Any], *, chain: str, kind: str, who: str) -> None:
+def put(
+    writing: Writing,
+    table: Table,
+    row: Mapping[str, Any],
+    *,
+    chain: str,
+    kind: str,
+    who: str,
+    attempt_id: int | None = None,
+) -> None:
     """Write a row, new or in the place of the one with the same key, and its entry. `row` has every column but
-    `entry_id`; None where there is nothing to say. `kind`: of the entry.
+    `entry_id`; None where there is nothing to say. `kind`: of the entry; `attempt_id`: which attempt it is about.
     """
     keys = tuple(column.name for column in table.primary_key)
     columns = tuple(column.name for column in table.columns if column.name != "entry_id")
@@ -23,7 +32,7 @@ def put(writing: Writing, table: Table, row: Mapping[str, Any], *, chain: str, k
     find, write = _statements(table.name, keys, columns)
     before = writing.connection.execute(find, {key: row[key] for key in keys}).scalar_one_or_none()
     facts = {"record": {"table": table.name, "replaces": before or 0, "row": dict(row)}}
-    entry_id = writing.entry(chain, kind, who, facts)
+    entry_id = writing.entry(chain, kind, who, facts, attempt_id=attempt_id)
     writing.connection.execute(write, {**row, "entry_id": entry_id})
 
 

@@ -380,4 +380,62 @@ ALERT_SENDINGS = Table(
     ),
 )
 
-RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS)
+CLOSINGS = Table(
+    "closings",
+    METADATA,
+    # Windows whose reports do not change any more. Triggers (migration 0006) refuse every change of what is closed.
+    Column("workspace", Text, primary_key=True),
+    Column("last_day", Text, primary_key=True),  # the newest is how far a workspace is closed: windows close in order
+    Column("first_day", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("zone", Text, nullable=False),  # whose calendar it was
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("totals", Text, nullable=False),  # JSON object: counts and micro-units
+    Column("budgets", Text, nullable=False),  # JSON array: the budget windows that ended in it, as they stood
+    Column("digest", Text, nullable=False),  # SHA-256 of the snapshot, in hex
+    Column("note", Text, nullable=False),  # the digest as a signed note
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint("first_day <= last_day", name="days"),
+)
+
+CORRECTIONS = Table(
+    "corrections",
+    METADATA,
+    # How an attempt of a closed window went on: what it was, what it became, and in which open window that is told.
+    Column("attempt_id", WHOLE, ForeignKey("attempts.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 1 for each attempt
+    Column("workspace", Text, nullable=False),
+    Column("day", Text, nullable=False),  # local day of the workspace, in a window that was open
+    Column("at", Text, nullable=False),
+    Column("before_state", Text, nullable=False),
+    Column("before_code", Text),
+    Column("before_picture", Integer, nullable=False),  # 1: a picture had come that can be used
+    Column("state", Text, nullable=False),
+    Column("billed_micros", WHOLE),
+    Column("code", Text),
+    Column("who", Text, nullable=False),
+    Column("reason", Text),  # as the person said it; None: nobody was asked
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint(f"before_state IN {LIVE_STATES}", name="before"),
+    CheckConstraint("state IN ('unknown', 'settled', 'released') AND state <> before_state", name="state"),
+    CheckConstraint("(state = 'settled') = (billed_micros IS NOT NULL)", name="settled_is_billed"),
+    Index("ix_corrections_day", "workspace", "day"),
+)
+
+RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, CLOSINGS, CORRECTIONS)
+
+# What the migrations make beside the tables, by table.
+TRIGGERS = {
+    "entries": ("entries_no_update", "entries_no_delete"),
+    "attempts": (
+        *(f"attempts_closed_{what}" for what in ("insert", "delete", "move", "replace", "update")),
+        *(f"totals_{how}" for how in ("added", "out", "in")),
+    ),
+    "runs": tuple(f"runs_closed_{what}" for what in ("update", "end", "delete", "insert")),
+    "workspaces": tuple(f"workspaces_closed_{what}" for what in ("update", "delete", "insert")),
+    "closings": ("closings_no_update", "closings_no_delete", "closings_in_order"),
+    "corrections": ("corrections_no_update", "corrections_no_delete", "corrections_in_open"),
+}

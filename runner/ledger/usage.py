@@ -14,7 +14,7 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, an
 
 from runner import windows
 from runner.images import Stamp
-from runner.ledger import balances, clocks, levers
+from runner.ledger import balances, clocks, corrections, levers
 from runner.ledger.database import Database
 from runner.ledger.tables import (
     ATTEMPT_WINDOWS,
@@ -112,6 +112,9 @@ class UsageRow:
 
     `labels` is a mapping; moments are ledger texts (UTC). `has_picture`: what came can be used. `again`: settled, and
     the same item had been bought with a picture before. What is None was not known or has not happened.
+
+    With `before_state` it is a correction instead: an attempt of a window that is closed has gone on from that state,
+    which was open, to `state`. Its `day` is that of the correction, `corrected_day` the attempt's own.
     """
 
     attempt_id: int
@@ -140,12 +143,15 @@ class UsageRow:
     ended_at: str | None
     has_picture: bool = True
     again: bool = False
+    before_state: str | None = None
+    corrected_day: str | None = None
     sums: ClassVar[None] = None  # one attempt: it is counted, not added (totals.DayTotal)
 
     @property
     def open_micros(self) -> int:
-        """What is set aside and neither billed nor given back."""
-        return self.reserved_micros if self.state in LIVE_STATES else 0
+        """What is set aside and neither billed nor given back; of a correction the change of it, zero or below."""
+        held = self.reserved_micros if self.state in LIVE_STATES else 0
+        return held if self.before_state is None else held - self.reserved_micros
 
 
 def facts(
@@ -193,7 +199,7 @@ def budgets(
     """The same, each with how much of its open money is unknown: in micro-units, read in one consistent view."""
     with database.read() as connection:
         found = _headrooms(connection, workspace, zone, caps, at)
-        day = windows.local_day(balances.moment_of(connection, at), zone)
+        day = _day(connection, workspace, balances.moment_of(connection, at), zone)
         return [(room, _unknown(connection, workspace, zone, cap, day)) for room, cap in zip(found, caps, strict=True)]
 
 
@@ -376,10 +382,15 @@ def rows(
     states: Sequence[str] = (),
 ) -> Iterator[UsageRow]:
     """Attempts in the order they were reserved, streamed. Days are the workspace's own, both ends inside."""
-    query = _USAGE.where(*_wanted(workspace, first_day, last_day, states)).order_by(ATTEMPTS.c.id)
     with database.read() as connection:
-        for row in connection.execution_options(yield_per=1000).execute(query):
-            yield _usage_row(row)
+        yield from rows_where(connection, *_wanted(workspace, first_day, last_day, states))
+
+
+def rows_where(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[UsageRow]:
+    """The same inside a transaction, of the attempts that meet all conditions."""
+    query = _USAGE.where(*conditions).order_by(ATTEMPTS.c.id)
+    for row in connection.execution_options(yield_per=1000).execute(query):
+        yield _usage_row(row)
 
 
 def attempt(database: Database, attempt_id: int) -> dict[str, Any] | None:
@@ -617,7 +628,7 @@ def _price(connection: Connection, workspace: str, model: str, declared_micros: 
 
 def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
     at = balances.moment_of(connection, at)
-    day = windows.local_day(at, zone)
+    day = _day(connection, workspace, at, zone)
     granted = levers.granted(connection, workspace, at)
     found = []
     for cap in caps:
@@ -625,6 +636,11 @@ def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence
         most = balances.raised(cap, granted, day, zone).cap_micros
         found.append(Headroom(cap.title(workspace, zone, day), cap.scope, most, settled_micros, open_micros, ends_at))
     return found
+
+
+def _day(connection: Connection, workspace: str, at: datetime, zone: str) -> date:
+    """The day that money would be reserved on."""
+    return corrections.open_day(connection, workspace, windows.local_day(at, zone))
 
 
 def _unknown(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> int:

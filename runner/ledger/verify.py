@@ -30,6 +30,7 @@ from runner.ledger.tables import (
     RECORDS,
     RUNS,
     TEXTS,
+    TRIGGERS,
     WORKSPACES,
 )
 from runner.trail.merkle import Frontier
@@ -129,9 +130,8 @@ def _schema(connection: Connection) -> set[tuple[str, str, str]]:
 
 _SCHEMA = {
     ("table", "alembic_version", "alembic_version"),
-    *(("trigger", f"entries_no_{verb}", "entries") for verb in ("update", "delete")),
-    *(("trigger", f"totals_{how}", "attempts") for how in ("added", "out", "in")),
     ("view", "counted", "counted"),
+    *(("trigger", name, table) for table, names in TRIGGERS.items() for name in names),
     *(("table", name, name) for name in METADATA.tables),
     *(("index", str(one.name), name) for name, table in METADATA.tables.items() for one in table.indexes),
 }

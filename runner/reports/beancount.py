@@ -17,15 +17,21 @@ from runner.terminal import clean
 
 _NO_COST_CENTRE = "No-cost-centre"
 
+# Day, workspace, cost centre, recipe, currency, and what it corrects; "" where there is none.
+Key = tuple[str, str, str, str, str, str]
+
 
 def write(rows: Iterable[UsageRow], book: Book, out: TextIO) -> None:
-    """Write the journal. Memory grows with days × recipes × cost centres, not with attempts."""
-    sums: dict[tuple[str, str, str, str, str], list[int]] = {}
+    """Write the journal. Memory grows with days × recipes × cost centres and with corrections, not with attempts."""
+    sums: dict[Key, list[int]] = {}
     for row in rows:
         if row.state != "settled":
             continue
         assert row.billed_micros is not None
-        found = sums.setdefault((row.day, row.workspace, row.cost_centre or "", row.recipe, row.currency), [0, 0])
+        # A late bill of a closed window is a transaction of its own.
+        corrected = "" if row.corrected_day is None else f"attempt {row.attempt_id} of {row.corrected_day}"
+        key = (row.day, row.workspace, row.cost_centre or "", row.recipe, row.currency, corrected)
+        found = sums.setdefault(key, [0, 0])
         found[0] += 1
         found[1] += row.billed_micros
     print(f'option "title" "{_text(book.title)}"', file=out)
@@ -38,10 +44,12 @@ def write(rows: Iterable[UsageRow], book: Book, out: TextIO) -> None:
         print(f"{first} open {account}", file=out)
     owed: dict[tuple[str, str], int] = {}
     for key in sorted(sums):
-        day, workspace, cost_centre, recipe, currency = key
+        day, workspace, cost_centre, recipe, currency, corrected = key
         count, micros = sums[key]
         unit = commodity(currency)
-        print(f'\n{day} * "{_text(recipe)}" "{count} × picture, workspace {_text(workspace)}"', file=out)
+        what = f"correction: {corrected}" if corrected else f"{count} × picture"
+        link = f" ^{corrected.replace(' ', '-')}" if corrected else ""
+        print(f'\n{day} * "{_text(recipe)}" "{what}, workspace {_text(workspace)}"{link}', file=out)
         print(f'  recipe: "{_text(recipe)}"', file=out)
         print(f'  workspace: "{_text(workspace)}"', file=out)
         if cost_centre:
@@ -62,11 +70,11 @@ def commodity(currency: str) -> str:
     return re.sub(r"[^A-Z0-9'._-]", "-", currency.upper())
 
 
-def _expense(key: tuple[str, str, str, str, str]) -> str:
+def _expense(key: Key) -> str:
     return f"Expenses:Pictures:{_part(key[2]) if key[2] else _NO_COST_CENTRE}:{_part(key[3])}"
 
 
-def _liability(key: tuple[str, str, str, str, str]) -> str:
+def _liability(key: Key) -> str:
     return f"Liabilities:Pictures:{_part(key[1])}"
 
 

@@ -1,16 +1,21 @@
 """What a format gets beside the attempts: who reports, when, and what is meant by workspaces and days."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from runner.ledger.closed import Closing
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The frame of a report of single attempts. `zones`: each workspace's time zone by its name in the ledger.
+    """The frame of a report of single attempts. `zones`: each workspace's time zone by its name in the ledger; a window
+    that is closed keeps the one that it was closed with.
 
     `title` says what the report is about, in words. `made_at` is aware, in whole seconds of UTC.
     """
@@ -19,9 +24,13 @@ class Book:
     program: str
     made_at: datetime
     zones: Mapping[str, str]
+    closings: "Sequence[Closing]" = ()
 
-    def zone(self, workspace: str) -> str:
-        """A workspace's time zone; UTC for one that omixa.toml no longer has."""
+    def zone(self, workspace: str, day: str) -> str:
+        """A workspace's time zone on a day; UTC for one that omixa.toml no longer has."""
+        for one in self.closings:
+            if one.workspace == workspace and one.first_day <= day <= one.last_day:
+                return one.zone
         return self.zones.get(workspace, "UTC")
 
 

@@ -22,6 +22,7 @@ COLUMNS = (
     "again_count",
     "again",
     "price_per_picture",
+    "correction_count",
 )
 COMPARED = ("settled_before", "change")
 
@@ -64,6 +65,7 @@ def write(report: Report, out: TextIO) -> None:
                 sums.again_count,
                 exact(sums.again_micros),
                 "" if sums.price_micros is None else exact(sums.price_micros),
+                sums.correction_count,
                 *(() if line.before is None else (exact(line.before.settled_micros), exact(line.change_micros or 0))),
             ]
         )

@@ -66,6 +66,7 @@ COLUMNS: Mapping[str, str] = {
     "SubAccountType": "text",
     "Tags": "text",
     "x_AttemptId": "text",
+    "x_CorrectedDay": "text",
     "x_Day": "text",
     "x_GitCommit": "text",
     "x_Model": "text",
@@ -87,7 +88,10 @@ def is_cost(row: UsageRow) -> bool:
 
 
 def records(rows: Iterable[UsageRow], book: Book) -> Iterator[dict[str, Any]]:
-    """A charge for each billed attempt: text, aware moments in UTC, Decimal; None where FOCUS wants null."""
+    """A charge for each billed attempt: text, aware moments in UTC, Decimal; None where FOCUS wants null.
+
+    A late bill of a window that was closed is a charge of class Correction.
+    """
     for row in rows:
         if is_cost(row):
             yield _record(row, book)
@@ -120,7 +124,7 @@ def _record(row: UsageRow, book: Book) -> dict[str, Any]:
     assert row.billed_micros is not None
     assert row.ended_at is not None
     cost, one = Decimal(exact(row.billed_micros)), Decimal("1.000000")
-    begin, end = _month(row.day, book.zone(row.workspace))
+    begin, end = _month(row.day, book.zone(row.workspace, row.day))
     # The day was fixed when the money was reserved; the answer may have come in the next month, and be billed there.
     ended = datetime.fromisoformat(row.ended_at).astimezone(UTC).replace(microsecond=0)
     charged = min(max(ended, begin), end - timedelta(seconds=1))
@@ -134,7 +138,7 @@ def _record(row: UsageRow, book: Book) -> dict[str, Any]:
         "BillingPeriodEnd": end,
         "BillingPeriodStart": begin,
         "ChargeCategory": "Usage",
-        "ChargeClass": None,
+        "ChargeClass": None if row.before_state is None else "Correction",
         "ChargeDescription": f"{row.model}: one picture, recipe {row.recipe}",
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodEnd": charged + timedelta(seconds=1),
@@ -171,6 +175,7 @@ def _record(row: UsageRow, book: Book) -> dict[str, Any]:
         "SubAccountType": "Recipe",
         "Tags": json.dumps(tags, ensure_ascii=True, sort_keys=True),
         "x_AttemptId": str(row.attempt_id),
+        "x_CorrectedDay": row.corrected_day,
         "x_Day": row.day,
         "x_GitCommit": row.git_commit,
         "x_Model": row.model,

@@ -38,6 +38,19 @@ def write(report: Report, out: TextIO) -> None:
             }
             for one in report.budgets
         ],
+        "closings": [
+            {
+                "workspace": one.workspace,
+                "window": one.label,
+                "from": one.first_day,
+                "to": one.last_day,
+                "zone": one.zone,
+                "at": one.at,
+                "who": one.who,
+                "sha256": one.digest,
+            }
+            for one in report.closings
+        ],
     }
     json.dump(whole, out, indent=2)
     out.write("\n")
@@ -59,6 +72,7 @@ def _sums(line: Line) -> dict[str, Any]:
         "again_count": sums.again_count,
         "again": exact(sums.again_micros),
         "price_per_picture": None if sums.price_micros is None else exact(sums.price_micros),
+        "correction_count": sums.correction_count,
     }
     if line.before is not None and line.change_micros is not None:
         told |= {"settled_before": exact(line.before.settled_micros), "change": exact(line.change_micros)}

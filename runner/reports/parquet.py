@@ -43,11 +43,13 @@ COLUMNS: Mapping[str, str] = {
     "code": "text",
     "usable_picture": "truth",
     "bought_again": "truth",
+    "before_state": "text",
+    "corrected_day": "text",
 }
 
 
 def write(rows: Iterable[UsageRow], _: Book, out: BinaryIO) -> None:
-    """Write every attempt, whatever its state. Raises UsageError without the extra."""
+    """Write every attempt, whatever its state, and every correction. Raises UsageError without the extra."""
     write_records(map(_record, rows), COLUMNS, out)
 
 
@@ -108,4 +110,6 @@ def _record(row: UsageRow) -> dict[str, Any]:
         "code": row.code,
         "usable_picture": row.has_picture if row.state == "settled" else None,
         "bought_again": row.again if row.state == "settled" else None,
+        "before_state": row.before_state,
+        "corrected_day": row.corrected_day,
     }

@@ -11,6 +11,7 @@ from runner.terminal import counted
 from runner.windows import Period, window
 
 if TYPE_CHECKING:  # at run time this module stays light: the command line asks it for the keys
+    from runner.ledger.closed import Closing
     from runner.ledger.totals import DayTotal
     from runner.ledger.usage import Spent, UsageRow
 
@@ -57,6 +58,9 @@ class Sums:
     attempts = settled + released + open. `unknown` is the part of `open` whose answer never came. `unusable` and
     `again` are parts of `settled`, and nothing is in both: what brought no picture that can be used, and what had been
     bought before.
+
+    A correction of a closed window takes an attempt out of what is open there and adds how it ended, so `open` and
+    `unknown` can be below zero where only the correction is counted.
     """
 
     attempts: int = 0
@@ -71,9 +75,12 @@ class Sums:
     unknown_micros: int = 0
     unusable_micros: int = 0
     again_micros: int = 0
+    correction_count: int = 0
 
     def count(self, row: "UsageRow") -> None:
-        """Add one attempt."""
+        """Add one attempt, or one correction of an attempt that another window has counted."""
+        if row.before_state is not None:
+            self._correct(row)
         self.attempts += 1
         match row.state:
             case "settled":
@@ -90,10 +97,20 @@ class Sums:
                 self.released_count += 1
             case _:
                 self.open_count += 1
-                self.open_micros += row.open_micros
+                self.open_micros += row.reserved_micros
                 if row.state == "unknown":
                     self.unknown_count += 1
-                    self.unknown_micros += row.open_micros
+                    self.unknown_micros += row.reserved_micros
+
+    def _correct(self, row: "UsageRow") -> None:
+        """Take out what the attempt was counted as."""
+        self.correction_count += 1
+        self.attempts -= 1
+        self.open_count -= 1
+        self.open_micros -= row.reserved_micros
+        if row.before_state == "unknown":
+            self.unknown_count -= 1
+            self.unknown_micros -= row.reserved_micros
 
     def add(self, other: "Sums") -> None:
         """Add the sums of a group."""
@@ -135,7 +152,7 @@ class Report:
 
     `workspace`, `first_day` and `last_day` are what was asked for, None: all. `absent`: labels no attempt has. `span`
     is what the days are called, such as `2026-10`. `before_span`: the window that it is compared with. `budgets`: the
-    windows of the budgets that lie within these days.
+    windows of the budgets that lie within these days. `closings`: of the windows that are closed in these days.
     """
 
     by: tuple[str, ...]
@@ -147,6 +164,7 @@ class Report:
     span: str | None = None
     before_span: str | None = None
     budgets: "tuple[Spent, ...]" = ()
+    closings: "tuple[Closing, ...]" = ()
     totals: dict[str, Sums] = field(init=False)
     totals_before: dict[str, Sums] = field(init=False)
 

@@ -4,6 +4,8 @@ from typing import Any
 
 _MONEY = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{6}$"}
 _COUNT = {"type": "integer", "minimum": 0}
+# Of what is open: below zero where a correction takes out what the closed window has counted.
+_CHANGE = {"type": "integer"}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 _DAY_OR_NULL = {"type": ["string", "null"], "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
 
@@ -12,8 +14,8 @@ SUMS: dict[str, tuple[dict[str, Any], str]] = {
     "attempts": (_COUNT, "Requests that money was reserved for: settled + released + open."),
     "settled_count": (_COUNT, "Requests that were billed."),
     "released_count": (_COUNT, "Requests that were certainly not billed."),
-    "open_count": (_COUNT, "Requests that are neither: reserved, sent or unknown."),
-    "unknown_count": (_COUNT, "The part of open whose answer never came."),
+    "open_count": (_CHANGE, "Requests that are neither: reserved, sent or unknown."),
+    "unknown_count": (_CHANGE, "The part of open whose answer never came."),
     "settled": (_MONEY, "What was billed."),
     "open": (_MONEY, "What is set aside and may still be billed, at most."),
     "unknown": (_MONEY, "The part of open that waits for a person."),
@@ -25,6 +27,7 @@ SUMS: dict[str, tuple[dict[str, Any], str]] = {
         {**_MONEY, "type": ["string", "null"]},
         "Settled money by usable picture, a rounded mean; null without one.",
     ),
+    "correction_count": (_COUNT, "Requests of windows that were closed before, counted here for how they went on."),
 }
 COMPARED: dict[str, tuple[dict[str, Any], str]] = {
     "settled_before": (_MONEY, "What was billed in the window before; only with --compare."),
@@ -41,6 +44,16 @@ _BUDGET: dict[str, tuple[dict[str, Any], str]] = {
     "settled": (_MONEY, "What was billed in it."),
     "open": (_MONEY, "What is set aside in it."),
     "left": (_MONEY, "What is left; below zero when a bill broke the cap, or the cap was lowered."),
+}
+_CLOSING: dict[str, tuple[dict[str, Any], str]] = {
+    "workspace": ({"type": "string"}, "Whose window is closed."),
+    "window": ({"type": "string"}, "Which one, such as 2026-10."),
+    "from": (_DAY_OR_NULL, "Its first day."),
+    "to": (_DAY_OR_NULL, "Its last day."),
+    "zone": ({"type": "string"}, "Of whose calendar."),
+    "at": ({"type": "string"}, "When it was closed: a moment in UTC."),
+    "who": ({"type": "string"}, "Who closed it."),
+    "sha256": ({"type": "string", "pattern": "^[0-9a-f]{64}$"}, "The digest of its snapshot."),
 }
 
 
@@ -64,6 +77,7 @@ def schema() -> dict[str, Any]:
                 "rows": ({"type": "array", "items": row}, "The groups."),
                 "totals": ({"type": "array", "items": total}, "The sum of the rows, by currency."),
                 "budgets": ({"type": "array", "items": _table(_BUDGET)}, "The budget windows that lie in these days."),
+                "closings": ({"type": "array", "items": _table(_CLOSING)}, "What is closed of these days."),
             }
         ),
     }

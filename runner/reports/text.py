@@ -7,6 +7,7 @@ from runner.money import exact
 from runner.reports.days import Span
 from runner.reports.report import Line, Report, Sums
 from runner.terminal import clean, counted, table
+from runner.windows import local_text
 
 NONE = "–"
 SHORT_COMMIT = 12
@@ -15,6 +16,8 @@ SHORT_COMMIT = 12
 def write(report: Report, out: TextIO) -> None:
     """Write the tables. What is open and what is unknown stand in their own columns, never in `settled`."""
     print(_title(report), file=out)
+    for line in _closed(report):
+        print(line, file=out)
     if not report.lines:
         print("\nno attempts", file=out)
     for currency in report.totals:
@@ -43,6 +46,14 @@ def _title(report: Report) -> str:
     return clean(f"usage by {', '.join(report.by)} · {whose} · {days}")
 
 
+def _closed(report: Report) -> Iterator[str]:
+    """How far each workspace is closed within the days of the report."""
+    newest = {one.workspace: one for one in report.closings}
+    for one in newest.values():
+        when = local_text(one.moment, one.zone)
+        yield clean(f"workspace {one.workspace} is closed up to {one.last_day}: on {when} by {one.who}")
+
+
 def _remarks(total: Sums, currency: str) -> Iterator[str]:
     """What a picture cost, and what was paid for nothing."""
     if total.price_micros is not None:
@@ -53,6 +64,8 @@ def _remarks(total: Sums, currency: str) -> Iterator[str]:
     if total.again_count:
         money = f"{exact(total.again_micros)} {currency}"
         yield f"of what was settled, {money} was for what had been bought ({counted(total.again_count, 'picture')})"
+    if total.correction_count:
+        yield f"with {counted(total.correction_count, 'correction')} of windows that were closed before"
 
 
 def _budgets(report: Report) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from runner.errors import LedgerError
 from runner.ledger import export, records, verify
 from runner.ledger.agenda import Agenda
+from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, moment, open_database
 from runner.ledger.ends import chain_ends
 from runner.ledger.ledger import Ledger
@@ -84,8 +85,20 @@ def fill(ledger: Ledger) -> Desk:
     ledger.stop(None, reason="night", at=desk.at, **BY)
     ledger.doubt_clock("odd", at=desk.at, **BY)
     fill_records(ledger, desk.at)
+    fill_closed(desk)
     ledger.end_run(desk.run_id, "done", at=desk.at)
     return desk
+
+
+def fill_closed(desk: Desk) -> None:
+    """A closed window with a budget that ended in it, and attempts that went on afterwards, one of them twice."""
+    desk.pass_time(days=20)
+    closer, window = Closer(desk.ledger.database, no_uptime), window_of("2026-11", RUN.zone)
+    told = {"program": "omixa-runner test", "who": "ana", "at": desk.at, "is_living": lambda _: False}
+    closer.close("studio", window, closer.read("studio", window), sign=lambda what: f"signed: {what}", **told)
+    desk.ledger.resolve(3, billed_micros=None, note="no trace", at=desk.at, **BY)
+    desk.lose(5)
+    desk.ledger.resolve(5, billed_micros=39_000, note="invoice", at=desk.at, **BY)
 
 
 def fill_records(ledger: Ledger, at: datetime) -> None:

@@ -45,7 +45,7 @@ REPORTS = (
         "month-of-utc",
         "a billing period is the workspace's own month",
         FOCUS,
-        "_month(row.day, book.zone(row.workspace))",
+        "_month(row.day, book.zone(row.workspace, row.day))",
         '_month(row.day, "UTC")',
         FILES,
     ),

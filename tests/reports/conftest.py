@@ -15,6 +15,7 @@ from runner.ledger.database import open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.usage import UsageRow
 from runner.ledger.values import Asked, Cap, Reserved, Result, RunFacts
+from runner.plan import digest
 from runner.providers.provider import Evidence
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -92,9 +93,9 @@ def asked(name: str, **changes: object) -> Asked:
         source_bytes=100,
         prompt_name="restore",
         prompt="Restore it.\nCarefully.",
-        prompt_digest="p" * 64,
+        prompt_digest=digest("Restore it.\nCarefully."),
         negative="text, watermark",
-        negative_digest="n" * 64,
+        negative_digest=digest("text, watermark"),
         preset_name="photo",
         options='{"creativity": "0.3", "seed": "7"}',
         output_path=f"out/{name}.png",

@@ -10,6 +10,7 @@ import pytest
 
 from runner.commands.audit import STATES
 from runner.ledger import tables
+from runner.plan import digest
 from runner.providers.provider import Evidence
 from tests.reports.conftest import COMMIT, POSTERS, Books, parsed
 
@@ -245,7 +246,7 @@ def test_a_purged_prompt_leaves_the_rest_of_the_record(books: Books, capsys: pyt
     with books.database.write_transaction() as connection:
         connection.execute(delete(tables.TEXTS))
     found = shown(books, capsys, 1)
-    assert (found["asked"]["prompt"], found["asked"]["prompt_digest"]) == (None, "p" * 64)
+    assert (found["asked"]["prompt"], found["asked"]["prompt_digest"]) == (None, digest("Restore it.\nCarefully."))
 
 
 def test_an_action_is_needed(books: Books, capsys: pytest.CaptureFixture[str]) -> None:

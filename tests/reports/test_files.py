@@ -39,7 +39,7 @@ BOOK = Book("usage", "omixa-runner test", NOW, {"a": "Europe/Berlin", "b": "Amer
 NAMES = WORDS | st.text(max_size=12)
 ROWS = st.lists(
     st.builds(
-        row,
+        lambda *words, correction, **changes: row(*words, **changes, **correction),
         st.integers(1, 10**6),
         st.sampled_from(["sent", "unknown", "settled", "settled", "settled", "released"]),
         st.integers(0, 10**11),
@@ -52,6 +52,9 @@ ROWS = st.lists(
         ended_at=st.just("2026-11-15T12:00:00.000000Z"),
         has_picture=st.booleans(),
         again=st.booleans(),
+        correction=st.sampled_from(
+            [{}, {}, {"before_state": "unknown", "corrected_day": "2026-09-30"}, {"before_state": "sent"}]
+        ),
     ),
     max_size=12,
 )
@@ -227,6 +230,13 @@ def test_text_csv_and_json_say_the_same_sums_by_whatever_is_grouped(
             assert sum(own) == wanted
             assert sum(Decimal(row[field]) for row in told["rows"] if row["currency"] == currency) == wanted
             assert [Decimal(one[field]) for one in told["totals"] if one["currency"] == currency] == [wanted]
+        opened = Decimal(exact(sum(one.open_micros for one in rows if one.currency == currency)))
+        own = [line for line in lines if line["currency"] == currency]
+        assert sum(Decimal(line["open"]) for line in own) == opened
+        for line in own:
+            assert int(line["attempts"]) == sum(int(line[f"{word}_count"]) for word in ("settled", "released", "open"))
+        corrected = sum(one.before_state is not None for one in rows if one.currency == currency)
+        assert sum(int(line["correction_count"]) for line in own) == corrected
         assert exact(int(billed(rows).get(currency, Decimal()) * 1_000_000)) in total_of(texts["text"], currency)
 
 
