@@ -107,7 +107,7 @@ def _age(since: str, at: "datetime") -> str:
 
 def _resolve(database: "Database", attempt_id: int, billed_micros: int | None, note: str, at: "datetime") -> None:
     from runner.identity import who
-    from runner.ledger import usage
+    from runner.ledger import closed, usage
     from runner.ledger.ledger import Ledger
     from runner.money import show
 
@@ -120,6 +120,9 @@ def _resolve(database: "Database", attempt_id: int, billed_micros: int | None, n
         "released, nothing was billed" if billed_micros is None else f"settled: {show(billed_micros, currency)} billed"
     )
     print(f"attempt {attempt_id} is {ended} ({held})")
+    corrected = closed.corrected_on(database, attempt_id)
+    if corrected is not None:
+        print(f"  the window of {found['day']} is closed, so reports show it as a correction on {corrected}")
     for room in usage.windows_of(database, attempt_id):
         print(f"  {room.name}: {show(room.left_micros, currency)} left of {show(room.cap_micros, currency)}")
     if breach:

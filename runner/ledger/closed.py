@@ -346,6 +346,14 @@ def _fault(database: Database, ledger: str, closing: Closing, keys: Sequence[Ver
     return None
 
 
+def corrected_on(database: Database, attempt_id: int) -> str | None:
+    """The day of an attempt's newest correction; None: it has none."""
+    query = select(CORRECTIONS.c.day).where(CORRECTIONS.c.attempt_id == attempt_id)
+    with database.read() as connection:
+        found = connection.execute(query.order_by(CORRECTIONS.c.number.desc()).limit(1))
+        return found.scalar_one_or_none()
+
+
 def open_in(database: Database, closing: Closing) -> list[int]:
     """The attempts of a closed window that have not ended yet."""
     which = {"workspace": closing.workspace, "first_day": closing.first_day, "last_day": closing.last_day}

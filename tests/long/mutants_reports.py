@@ -8,7 +8,118 @@ BLAME, STAMPS = "runner/commands/blame.py", "runner/images/provenance.py"
 SAYS, STAMPED = 'tests/reports/test_provenance.py -k "not demo"', "tests/images/test_provenance.py"
 FILES, SUMS = "tests/reports/test_files.py", "tests/reports/test_report.py"
 
+CLOSE = "tests/reports/test_close.py"
+MIGRATION, CLOSING, CLOSED = (
+    "migrations/versions/0006_closed_windows.py",
+    "runner/ledger/closing.py",
+    "runner/ledger/closed.py",
+)
+
 REPORTS = (
+    Mutant(
+        "closed-by-our-word-only",
+        "the database itself refuses to change a closed attempt",
+        MIGRATION,
+        '{SAY} WHERE NOT ({allowed})"',
+        '{SAY} WHERE NOT ({allowed}) AND 0"',
+        f"{CLOSE} -k no_column",
+    ),
+    Mutant(
+        "replaced-in-a-closed-window",
+        "a closed row cannot be replaced by another either",
+        MIGRATION,
+        "f\"{new} OR {in_the_way.format('')}\"",
+        "new",
+        f"{CLOSE} -k put_into",
+    ),
+    Mutant(
+        "closed-report-of-today",
+        "a closed month says the moment of its closing",
+        CLOSED,
+        "return newest.program, newest.moment",
+        "return program, now",
+        f"{CLOSE} -k same_bytes",
+    ),
+    Mutant(
+        "zone-of-today",
+        "a closed month keeps the zone that it was closed with",
+        "runner/reports/book.py",
+        "                return one.zone\n",
+        "                pass\n",
+        f"{CLOSE} -k same_bytes",
+    ),
+    Mutant(
+        "budget-of-today",
+        "a closed month shows its budgets as they stood",
+        CLOSED,
+        'if last_day_of(one) > ends.get(one.workspace, "")',
+        "if True",
+        f"{CLOSE} -k budget",
+    ),
+    Mutant(
+        "closed-row-of-today",
+        "a closed month shows an attempt as it was at the closing",
+        CLOSED,
+        "yield row if row.attempt_id not in before else",
+        "yield row if True else",
+        f"{CLOSE} -k open_ends_as",
+    ),
+    Mutant(
+        "correction-takes-nothing-back",
+        "all windows add up to the truth",
+        REPORT,
+        "        self.open_micros -= row.reserved_micros\n",
+        "",
+        f"{CLOSE} -k open_ends_as",
+    ),
+    Mutant(
+        "closed-while-under-way",
+        "no window is closed while a request is under way in it",
+        CLOSING,
+        "if is_living(row.uid)",
+        "if False",
+        f"{CLOSE} -k under_way",
+    ),
+    Mutant(
+        "closed-out-of-order",
+        "windows close in order",
+        CLOSING,
+        "    if oldest is not None:\n",
+        "    if False:\n",
+        f"{CLOSE} -k in_order",
+    ),
+    Mutant(
+        "closed-before-it-is-over",
+        "a window is closed when it is over in its own zone",
+        CLOSING,
+        "if ends_at > balances.moment_of(connection, now):",
+        "if False:",
+        f"{CLOSE} -k its_own_zone",
+    ),
+    Mutant(
+        "stale-snapshot",
+        "what changes between reading and closing is in the snapshot",
+        CLOSING,
+        "if connection.execute(_TOUCHED, names).scalar_one():",
+        "if False:",
+        f"{CLOSE} -k between_reading",
+    ),
+    Mutant(
+        "reserved-in-a-closed-window",
+        "a clock that goes back puts nothing into a closed window",
+        "runner/ledger/corrections.py",
+        "return day if last is None else max(",
+        "return day if True else max(",
+        f"{CLOSE} -k whatever_its_clock",
+    ),
+    Mutant(
+        "signed-by-anybody",
+        "a closing counts with the ledger's own signature",
+        CLOSED,
+        "    if not keys:\n        return None\n",
+        "    if True:\n        return None\n",
+        f"{CLOSE} -k another_is_found",
+    ),
     Mutant(
         "others-dropped",
         "showing only the dearest loses nothing of the total",

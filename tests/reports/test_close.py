@@ -322,6 +322,14 @@ def test_every_format_adds_the_windows_up_to_the_truth(october: Books) -> None:
     assert (total["settled"], total["open"], total["correction_count"]) == ("0.091000", "-0.700000", 1)
 
 
+def test_resolve_says_that_it_is_a_correction(october: Books, capsys: pytest.CaptureFixture[str]) -> None:
+    close(october)
+    assert october.omixa("resolve", "3", "--billed", "0.05", "--note", "invoice") == 0
+    (row,) = [row for row in closed.rows(october.database) if row.before_state is not None]
+    said = f"  the window of 2026-10-20 is closed, so reports show it as a correction on {row.day}\n"
+    assert said in capsys.readouterr().out
+
+
 def test_audit_lists_attempts_as_they_are_now(october: Books, capsys: pytest.CaptureFixture[str]) -> None:
     close(october)
     october.ledger.resolve(3, billed_micros=50_000, note="invoice", who="bo", at=NOVEMBER)
