@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from runner.ledger import database, migrate, totals, usage, verify
+from runner.errors import LedgerError
+from runner.ledger import closed, database, migrate, totals, usage, verify
+from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Reserved
@@ -99,6 +101,27 @@ def test_an_older_ledger_is_sound_after_its_migration_and_goes_on(old: Path) -> 
         assert found.amount_micros == 40_000_000
         ledger.resolve(2, billed_micros=39_000, note="invoice", who="ana", at=at)
         assert verify.verify(opened).faults == []
+
+
+def test_an_older_ledger_can_be_closed_and_is_guarded_then(old: Path) -> None:
+    with open_database(old, create=False) as opened:
+        closer, window = Closer(opened, no_uptime), window_of("2026-11", "Europe/Berlin")
+        told = {"program": "p", "who": "ana", "at": database.datetime(2026, 12, 1, 9, tzinfo=database.UTC)}
+        made, _ = closer.close(
+            "studio",
+            window,
+            closer.read("studio", window),
+            sign=lambda _: "signed",
+            is_living=lambda _: False,
+            **told,  # type: ignore[arg-type]
+        )
+        assert (made.totals["settled_micros"], made.totals["open"]) == (40_039_000, 1)
+        change = text("UPDATE attempts SET billed_micros = 1 WHERE id = 1")
+        with pytest.raises(LedgerError, match="what is closed"), opened.write_transaction() as connection:
+            connection.execute(change)
+        Ledger(opened, uptime=no_uptime).resolve(2, billed_micros=39_000, note="invoice", who="ana", at=told["at"])  # type: ignore[arg-type]
+        assert verify.verify(opened).faults == []
+        assert closed.faults(opened, []) == []
 
 
 def test_what_an_older_ledger_said_cannot_be_changed_unseen_any_more(old: Path) -> None:
