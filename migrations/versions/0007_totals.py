@@ -1,5 +1,6 @@
 """Totals of usage by day, kept by the database itself as attempts change; those of an older ledger are added up."""
 
+# ruff: noqa: S608 - SQL made of our own words
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,41 +23,62 @@ SUMS = (
     "unknown_micros",
     "unusable_micros",
     "again_micros",
+    "correction_count",
 )
 
 # What one attempt adds to the totals. The triggers, the check and the first filling all ask this view, so that there is
-# one definition.
+# one definition. An attempt of a closed window counts there as it was at the closing; each of its corrections takes
+# out, in its own window, what it was, and adds what it became.
 COUNTED = """
 CREATE VIEW counted AS
 SELECT attempt_id, day, workspace, recipe, model, preset_name, prompt_name, run_facts,
-  1 AS attempts,
+  NOT corrects AS attempts,
   is_settled AS settled_count,
   is_released AS released_count,
-  is_open AS open_count,
-  is_unknown AS unknown_count,
-  is_unusable AS unusable_count,
-  is_again AS again_count,
+  is_open - corrects AS open_count,
+  is_unknown - was_unknown AS unknown_count,
+  is_settled AND NOT has_picture AS unusable_count,
+  is_settled AND has_picture AND is_again AS again_count,
   is_settled * micros AS settled_micros,
-  is_open * micros AS open_micros,
-  is_unknown * micros AS unknown_micros,
-  is_unusable * micros AS unusable_micros,
-  is_again * micros AS again_micros
+  (is_open - corrects) * reserved_micros AS open_micros,
+  (is_unknown - was_unknown) * reserved_micros AS unknown_micros,
+  (is_settled AND NOT has_picture) * micros AS unusable_micros,
+  (is_settled AND has_picture AND is_again) * micros AS again_micros,
+  corrects AS correction_count
 FROM (
   SELECT a.id AS attempt_id, a.day, a.workspace, a.recipe, a.model, a.preset_name, a.prompt_name,
-    json_array(r.cost_centre, r.git_commit, r.git_dirty, r.labels, r.who) AS run_facts,
-    iif(a.state = 'settled', a.billed_micros, a.reserved_micros) AS micros,
-    a.state = 'settled' AS is_settled,
-    a.state = 'released' AS is_released,
-    a.state IN ('reserved', 'sent', 'unknown') AS is_open,
-    a.state = 'unknown' AS is_unknown,
-    a.state = 'settled' AND a.result_digest IS NULL AS is_unusable,
-    a.state = 'settled' AND a.result_digest IS NOT NULL AND EXISTS (
-      SELECT 1 FROM attempts e WHERE e.workspace = a.workspace AND e.item_key = a.item_key AND e.state = 'settled'
-        AND e.id < a.id AND e.result_digest IS NOT NULL
-    ) AS is_again
-  FROM attempts a JOIN runs r ON r.id = a.run_id
+    {facts} AS run_facts,
+    0 AS corrects,
+    0 AS was_unknown,
+    ifnull(c.before_state, a.state) = 'settled' AS is_settled,
+    ifnull(c.before_state, a.state) = 'released' AS is_released,
+    ifnull(c.before_state, a.state) IN ('reserved', 'sent', 'unknown') AS is_open,
+    ifnull(c.before_state, a.state) = 'unknown' AS is_unknown,
+    ifnull(a.billed_micros, 0) AS micros,
+    a.reserved_micros,
+    a.result_digest IS NOT NULL AS has_picture,
+    {again} AS is_again
+  FROM attempts a JOIN runs r ON r.id = a.run_id LEFT JOIN corrections c ON c.attempt_id = a.id AND c.number = 1
+  UNION ALL
+  SELECT a.id, c.day, a.workspace, a.recipe, a.model, a.preset_name, a.prompt_name,
+    {facts},
+    1,
+    c.before_state = 'unknown',
+    c.state = 'settled',
+    c.state = 'released',
+    c.state IN ('reserved', 'sent', 'unknown'),
+    c.state = 'unknown',
+    ifnull(c.billed_micros, 0),
+    a.reserved_micros,
+    a.result_digest IS NOT NULL,
+    {again}
+  FROM corrections c JOIN attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
 )
-"""
+""".format(
+    facts="json_array(r.cost_centre, r.git_commit, r.git_dirty, r.labels, r.who)",
+    again="EXISTS (SELECT 1 FROM attempts e WHERE e.workspace = a.workspace AND e.item_key = a.item_key AND "
+    "e.state = 'settled' AND e.id < a.id AND e.result_digest IS NOT NULL)",
+)
 
 
 def upgrade() -> None:
@@ -69,7 +91,7 @@ def upgrade() -> None:
     )
     op.execute(COUNTED)
     adding = sa.text(
-        f"INSERT INTO totals ({', '.join(KEYS + SUMS)}) SELECT {', '.join(KEYS)}, "  # noqa: S608 - names of columns
+        f"INSERT INTO totals ({', '.join(KEYS + SUMS)}) SELECT {', '.join(KEYS)}, "
         f"{', '.join(f'sum({name})' for name in SUMS)} FROM counted WHERE workspace = :workspace AND day = :day "
         f"GROUP BY {', '.join(KEYS)}"
     )
@@ -82,15 +104,16 @@ def upgrade() -> None:
         "UPDATE OF state, billed_micros, reserved_micros, result_digest ON attempts "
         "WHEN (OLD.state, NEW.state) <> ('reserved', 'sent')"
     )
-    op.execute(f"CREATE TRIGGER totals_added AFTER INSERT ON attempts BEGIN {_added(1)} END")
-    op.execute(f"CREATE TRIGGER totals_out BEFORE {moved} BEGIN {_added(-1)} END")
-    op.execute(f"CREATE TRIGGER totals_in AFTER {moved} BEGIN {_added(1)} END")
+    op.execute(f"CREATE TRIGGER totals_added AFTER INSERT ON attempts BEGIN {_added(1, 'NEW.id')} END")
+    for table, change, attempt in (("", moved, "NEW.id"), ("_correction", "INSERT ON corrections", "NEW.attempt_id")):
+        op.execute(f"CREATE TRIGGER totals{table}_out BEFORE {change} BEGIN {_added(-1, attempt)} END")
+        op.execute(f"CREATE TRIGGER totals{table}_in AFTER {change} BEGIN {_added(1, attempt)} END")
 
 
-def _added(sign: int) -> str:
+def _added(sign: int, attempt: str) -> str:
     told = ", ".join(f"{'' if sign > 0 else '-'}{name}" for name in SUMS)
     adding = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
     return (
-        f"INSERT INTO totals ({', '.join(KEYS + SUMS)}) SELECT {', '.join(KEYS)}, {told} FROM counted "  # noqa: S608
-        f"WHERE attempt_id = NEW.id ON CONFLICT DO UPDATE SET {adding};"
+        f"INSERT INTO totals ({', '.join(KEYS + SUMS)}) SELECT {', '.join(KEYS)}, {told} FROM counted "
+        f"WHERE attempt_id = {attempt} ON CONFLICT DO UPDATE SET {adding};"
     )

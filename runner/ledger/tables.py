@@ -279,6 +279,7 @@ SUMS = (
     "unknown_micros",
     "unusable_micros",
     "again_micros",
+    "correction_count",
 )
 TOTALS = Table(
     "totals",
@@ -437,5 +438,8 @@ TRIGGERS = {
     "runs": tuple(f"runs_closed_{what}" for what in ("update", "end", "delete", "insert")),
     "workspaces": tuple(f"workspaces_closed_{what}" for what in ("update", "delete", "insert")),
     "closings": ("closings_no_update", "closings_no_delete", "closings_in_order"),
-    "corrections": ("corrections_no_update", "corrections_no_delete", "corrections_in_open"),
+    "corrections": (
+        *("corrections_no_update", "corrections_no_delete", "corrections_in_open"),
+        *("totals_correction_out", "totals_correction_in"),
+    ),
 }

@@ -100,7 +100,10 @@ def _facts(told: str) -> tuple[str | None, str | None, bool | None, Mapping[str,
 
 
 # Day by day, each by its index: to sort all attempts of a year at once takes gigabytes.
-_DAYS = text("SELECT workspace, day FROM attempts UNION SELECT workspace, day FROM totals ORDER BY 1, 2")
+_DAYS = text(
+    "SELECT workspace, day FROM attempts UNION SELECT workspace, day FROM corrections "
+    "UNION SELECT workspace, day FROM totals ORDER BY 1, 2"
+)
 _OF_DAY = "workspace = :workspace AND day = :day"
 _GROUPED = (
     f"SELECT {', '.join(_ALL)}, {', '.join(f'sum({name}) AS {name}' for name in SUMS)} "  # noqa: S608 - names of columns

@@ -2,8 +2,9 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from runner.ledger import balance_check, totals, usage, verify
+from runner.errors import UsageError
+from runner.ledger import balance_check, closed, totals, verify
+from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.tables import SUMS
 from runner.ledger.values import Reserved, Result
 from runner.reports.report import KEYS, Sums, build
+from runner.windows import Window, local_day
 from tests.ledger.conftest import RUN, Desk, no_uptime
 
 KNOWN = sorted({*KEYS, "label:client", "label:none"} - {"run", "slot", "source"})
@@ -27,7 +31,9 @@ STEPS = st.lists(
     st.tuples(
         st.integers(0, 2),
         st.sampled_from("abc"),
-        st.sampled_from(["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free"]),
+        st.sampled_from(
+            ["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free", "close"]
+        ),
         st.integers(0, 900),
     ),
     max_size=14,
@@ -50,11 +56,30 @@ def desks(*, seen: bool = True) -> Iterator[tuple[Ledger, list[Desk]]]:
             ledger.database.close()
 
 
+def close(desk: Desk) -> None:
+    """Close the month that the desk is in, a few days into the next, if it can be; what is under way has died."""
+    ledger, run = desk.ledger, desk.run
+    closer, window = Closer(ledger.database, no_uptime), month_of(desk.at, run.zone)
+    assert window.ends_at is not None
+    desk.at = window.ends_at + timedelta(days=2)
+    told = {"program": "p", "who": "ana", "at": desk.at, "sign": lambda _: "signed", "is_living": lambda _: False}
+    with suppress(UsageError):  # an earlier month is open, or it is closed already
+        closer.close(run.workspace, window, closer.read(run.workspace, window), **told)
+
+
+def month_of(at: datetime, zone: str) -> Window:
+    return window_of(local_day(at, zone).isoformat()[:7], zone)
+
+
 def do(desk: Desk, key: str, what: str, amount: int, unknown: list[tuple[Desk, int]]) -> None:
-    """One step of a life: a new attempt that goes on as told, or the end of an unknown one."""
+    """One step of a life: a new attempt that goes on as told, the end of an unknown one, or of a month."""
+    if what == "close":
+        close(desk)
+        return
     if what in ("resolve", "free"):
         if unknown:
             of, attempt_id = unknown.pop(0)
+            of.at = max(of.at, desk.at)
             billed = amount if what == "resolve" else None
             of.ledger.resolve(attempt_id, billed_micros=billed, note="invoice", who="ana", at=of.at)
         return
@@ -79,7 +104,7 @@ def assert_equal(database: Database) -> None:
     for keys in [[key] for key in KNOWN] + [KNOWN, ["recipe", "day"], ["commit", "label:client", "month"]]:
         assert totals.tell(keys)
         summed = build(totals.rows(database, keys), keys)
-        assert summed.lines == build(usage.rows(database), keys).lines, keys
+        assert summed.lines == build(closed.rows(database), keys).lines, keys
     with database.read() as connection:
         assert totals.wrong(connection) == []
 
@@ -93,9 +118,24 @@ def test_totals_are_the_sums_of_the_rows_by_every_key_whatever_happens(
         unknown: list[tuple[Desk, int]] = []
         for number, key, what, amount in steps:
             do(all_desks[number], key, what, amount, unknown)
+            latest = max(desk.at for desk in all_desks)
             for desk in all_desks:
-                desk.pass_time(hours=7)
+                desk.at = latest + timedelta(hours=7)
         assert_equal(ledger.database)
+
+
+def test_a_late_bill_of_a_closed_month_is_counted_in_the_open_one() -> None:
+    with desks() as (ledger, [desk, *_]):
+        unknown: list[tuple[Desk, int]] = []
+        do(desk, "a", "lose", 1, unknown)
+        close(desk)
+        do(desk, "a", "resolve", 300, unknown)
+        assert_equal(ledger.database)
+        months = build(totals.rows(ledger.database, ["month"]), ["month"]).lines
+        assert [(line.values, line.sums.open_micros, line.sums.settled_micros) for line in months] == [
+            (("2026-11",), 1000, 0),
+            (("2026-12",), -1000, 300),
+        ]
 
 
 def test_days_and_workspaces_limit_what_is_summed() -> None:
@@ -112,7 +152,7 @@ def test_days_and_workspaces_limit_what_is_summed() -> None:
             {"workspace": "studio", "first_day": "2026-11-22", "last_day": "2026-11-22"},
         ):
             summed = build(totals.rows(database, ["recipe"], **limits), ["recipe"])
-            assert summed.lines == build(usage.rows(database, **limits), ["recipe"]).lines
+            assert summed.lines == build(closed.rows(database, **limits), ["recipe"]).lines
             assert summed.lines
 
 
@@ -132,7 +172,7 @@ def test_the_columns_are_the_sums_of_a_report_in_their_order() -> None:
         "UPDATE totals SET attempts = attempts + 1",
         "DELETE FROM totals",
         "INSERT INTO totals SELECT '2020-01-01', workspace, recipe, model, preset_name, prompt_name, run_facts, 1, 1, 0"
-        + 9 * ", 0"
+        + 10 * ", 0"
         + " FROM totals",
     ],
 )
