@@ -5,7 +5,7 @@ whether every closing still is what was signed.
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice, zip_longest
@@ -25,13 +25,16 @@ from runner.trail.checkpoint import Checkpoint, VerifierKey
 
 SCHEMA = "omixa.closing/1"
 
-# What a snapshot says of each row. A change of these needs another schema: older closings are checked against it.
+# What a snapshot says of each row, of the window as a whole, and of a budget in it. A change of these needs another
+# schema: older closings are checked against it.
 SNAPSHOT = (
     *("attempt_id", "run_uid", "workspace", "currency", "recipe", "recipe_path", "git_commit", "git_dirty", "slot"),
     *("cost_centre", "labels", "who", "model", "preset", "prompt", "source_path", "output_path", "state"),
     *("reserved_micros", "billed_micros", "code", "day", "reserved_at", "ended_at", "has_picture", "again"),
     *("before_state", "corrected_day"),
 )
+WHOLE = ("workspace", "currency", "first_day", "last_day", "period", "label", "zone", "at", "who", "program", "totals")
+BUDGET = ("workspace", "currency", "recipe", "period", "label", "cap_micros", "settled_micros", "open_micros")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +291,13 @@ def line_of(row: UsageRow) -> bytes:
 
 def last_line(ledger: str, closing: Closing) -> bytes:
     """The last line of a snapshot: everything that is said of the window as a whole."""
-    told = {name: value for name, value in asdict(closing).items() if name not in ("digest", "note")}
+    told = {name: getattr(closing, name) for name in WHOLE} | {"budgets": budgets_json(closing.budgets)}
     return _canonical({"schema": SCHEMA, "ledger": ledger, **told})
+
+
+def budgets_json(budgets: Iterable[Spent]) -> list[dict[str, Any]]:
+    """Budgets as a snapshot has them."""
+    return [{name: getattr(one, name) for name in BUDGET} for one in budgets]
 
 
 def _canonical(told: Mapping[str, Any]) -> bytes:

@@ -246,7 +246,7 @@ def _write(
     closing = replace(closing, digest=made.hexdigest())
     closing = replace(closing, note=sign(closed.signed_as(ledger, closing)))
     row: dict[str, Any] = {name: value for name, value in asdict(closing).items() if name != "currency"}
-    row |= {"totals": _json(row["totals"]), "budgets": _json(row["budgets"])}
+    row |= {"totals": _json(row["totals"]), "budgets": _json(closed.budgets_json(closing.budgets))}
     records.put(writing, CLOSINGS, row, chain=workspace, kind="closing", who=who)
     return closing
 

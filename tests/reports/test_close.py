@@ -635,6 +635,7 @@ def test_whatever_happens_windows_add_up_and_closed_ones_stay(
     books = Books(tmp_path_factory.mktemp("walk"))
     with closing(books.database):
         now, kept = OCTOBER, {}
+        books.settled(POSTERS, "first", now, 39_000)  # the price is seen, so several may be in flight
         for number, step in enumerate(steps):
             now += timedelta(days={"day": 1, "week": 9}.get(step, 0), minutes=1)
             _step(books, step, str(number), now)
@@ -658,7 +659,7 @@ def _step(books: Books, step: str, name: str, now: datetime) -> None:
     match step:
         case "settled":
             books.settled(POSTERS, name, now, 39_000 + int(name), caps=(MONTH, Cap("workspace", "", "total", 10**9)))
-        case "unknown" | "sent" | "released" if not gone or books.rows()[0].state == "settled":
+        case "unknown" | "sent" | "released":
             getattr(books, step)(SCANS, name, now)
         case "resolve" if unknown:
             books.ledger.resolve(unknown[0], billed_micros=50_000, note="invoice", who="bo", at=now)
