@@ -28,7 +28,7 @@ SUMS = (
 
 # What one attempt adds to the totals. The triggers, the check and the first filling all ask this view, so that there is
 # one definition. An attempt of a closed window counts there as it was at the closing; each of its corrections takes
-# out, in its own window, what it was, and adds what it became.
+# out, in its own window, what it was, and adds what it became; there are few, and CROSS JOIN begins with them.
 COUNTED = """
 CREATE VIEW counted AS
 SELECT attempt_id, day, workspace, recipe, model, preset_name, prompt_name, run_facts,
@@ -72,7 +72,7 @@ FROM (
     a.reserved_micros,
     a.result_digest IS NOT NULL,
     {again}
-  FROM corrections c JOIN attempts a ON a.id = c.attempt_id JOIN runs r ON r.id = a.run_id
+  FROM corrections c CROSS JOIN attempts a ON a.id = c.attempt_id CROSS JOIN runs r ON r.id = a.run_id
 )
 """.format(
     facts="json_array(r.cost_centre, r.git_commit, r.git_dirty, r.labels, r.who)",
