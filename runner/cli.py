@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": "every request: who, what, when, and what it cost",
     "blame": "which request made a picture, from what, for how much, and who asked for it",
     "resolve": "settle or release an attempt whose answer never came",
+    "reconcile": "compare the provider's usage or invoice file with the ledger, line by line",
     "stop": "send nothing more, in one workspace or everywhere, in every process, at once",
     "resume": "let go on what a stop or a breach has stopped",
     "grant": "let a budget window take more than its cap, for a while",

@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -20,6 +20,7 @@ from runner.contracts.contract import Field as ContractField
 from runner.declared import (
     BudgetTable,
     Declared,
+    Line,
     Money,
     Name,
     PathText,
@@ -46,6 +47,7 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("endpoints",): 1000,
     ("workspaces",): 1000,
     ("presets",): 1000,
+    ("invoices",): 100,
     ("alerts", "thresholds"): 20,
     ("alerts", "to"): 50,
     ("alerts", "to", "*", "on"): 50,
@@ -150,6 +152,32 @@ class SandboxSettings(Declared):
     latency_ms: int = 0
 
 
+class Invoice(Declared):
+    """How a provider's usage or invoice file is read: which column says what. docs/reconcile.md explains each.
+
+    Columns are named as in the file's header, in JSON as `a.b`. `only`: column → the text that a line must have there.
+    `within`: how far a line's time may be from the request's. None: not said.
+    """
+
+    name: str
+    workspace: str | None
+    format: str | None
+    rows: str | None
+    delimiter: str | None
+    encoding: str
+    time: str
+    time_format: str | None
+    time_zone: str | None
+    amount: str
+    decimal: str
+    currency: str | None
+    id: str | None
+    model: str | None
+    only: dict[str, str]
+    within: timedelta
+    complete: bool
+
+
 class Settings(Declared):
     """What omixa.toml says. `root` is the project's folder; `endpoints` always has the sandbox."""
 
@@ -161,6 +189,7 @@ class Settings(Declared):
     sandbox: SandboxSettings
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
+    invoices: dict[str, Invoice] = Field(default_factory=dict)
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -470,6 +499,77 @@ class WorkspaceTable(Declared):
     )
 
 
+def _delimiter(value: str) -> str:
+    if len(value) == 1 and (value == "\t" or value.isprintable()) and value not in "\"'" and not value.isalnum():
+        return value
+    raise wrong("bad-delimiter", f"`{shown(value)}` cannot part cells", hint='write one character, such as `";"`')
+
+
+def _encoding(value: str) -> str:
+    try:
+        # Some codecs are no encodings of text, and would fail on the first byte.
+        "".encode(value)
+        b"".decode(value)
+    except (LookupError, ValueError):
+        message = f"there is no encoding `{shown(value)}`"
+        raise wrong("bad-encoding", message, hint="write such as `utf-8`, `utf-16` or `cp1252`") from None
+    return value
+
+
+class InvoiceTable(Declared):
+    """Which column of the provider's usage or invoice file says what."""
+
+    workspace: Name | None = Field(
+        default=None, description="Whose requests the file is about; needed when there are several workspaces."
+    )
+    format: Literal["csv", "json", "jsonl"] | None = Field(
+        default=None, description="What kind of file it is (default: by its ending)."
+    )
+    rows: Line | None = Field(
+        default=None, description="JSON only: the key of the list of lines, such as `data.items` (default: the file)."
+    )
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(
+        default=None, description="CSV only: what stands between cells (default: `,`, a tab in .tsv)."
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] = Field(default="utf-8", description="How text is encoded.")
+    time: Line = Field(description="The column with the moment of a request.", examples=["created_at"])
+    time_format: Line | None = Field(
+        default=None,
+        description="How moments are written, in the words of strptime, or `unix` (default: ISO 8601).",
+        examples=["%d.%m.%Y %H:%M:%S"],
+    )
+    time_zone: TimeZone | None = Field(
+        default=None,
+        description="The calendar of the file: of moments without an offset, and of its months (default: the "
+        "workspace's, and no moment without an offset).",
+    )
+    amount: Line = Field(description="The column with what was billed.", examples=["amount"])
+    decimal: Literal[".", ","] = Field(default=".", description="What stands before the decimals of an amount.")
+    currency: Line | None = Field(
+        default=None, description="The column with the currency: checked against the workspace's."
+    )
+    id: Line | None = Field(
+        default=None, description="The column with the request's id, as answers carry it in `x-request-id`."
+    )
+    model: Line | None = Field(
+        default=None, description="The column with the model, named as in recipes; leave it out where it is not."
+    )
+    only: dict[str, str] = Field(
+        default={},
+        description="Only lines with these texts in these columns; all others are left out.",
+        examples=[{"type": "usage"}],
+    )
+    within: Annotated[str, AfterValidator(_span_text)] = Field(
+        default="2m",
+        description="How far a line's moment may be from the request's: minutes, hours or days.",
+        json_schema_extra={"pattern": f"^{_SPAN}$"},
+    )
+    complete: bool = Field(
+        default=False,
+        description="The file lists everything that was billed, so what it does not list was not billed.",
+    )
+
+
 class SettingsFile(Declared):
     """omixa.toml: the operator's facts."""
 
@@ -484,6 +584,9 @@ class SettingsFile(Declared):
         description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
     )
     presets: dict[Name, Preset] = Field(default={}, description="Presets that every recipe can use, by name.")
+    invoices: dict[Name, InvoiceTable] = Field(
+        default={}, description="How the provider's usage or invoice files are read, by name."
+    )
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -525,6 +628,10 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
         sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
         workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
         presets=table.presets,
+        invoices={
+            name: Invoice(name=name, **{**one.model_dump(), "within": _span(one.within)})
+            for name, one in table.invoices.items()
+        },
     )
 
 
@@ -571,6 +678,8 @@ def _cross_problems(file: TomlFile) -> Iterator[Problem]:
         yield from _workspace_problems(file, ("workspaces", name), name, workspace)
     for name, preset in tables(file.data, "presets").items():
         yield from _shared_preset_problems(file, ("presets", name), preset)
+    for name, invoice in tables(file.data, "invoices").items():
+        yield from _invoice_problems(file, ("invoices", name), invoice)
     alerts = file.data.get("alerts")
     if isinstance(alerts, dict):
         yield from _threshold_problems(file, alerts.get("thresholds"))
@@ -704,6 +813,12 @@ def _channel_problems(file: TomlFile, loc: Loc, channel: Mapping[str, Any]) -> I
         if isinstance(name, str) and name not in known:
             place = file.place((*loc, "workspaces", number), value=True)
             yield unknown("unknown-workspace", "workspace", name, known, place)
+
+
+def _invoice_problems(file: TomlFile, loc: Loc, invoice: Mapping[str, Any]) -> Iterator[Problem]:
+    name, known = invoice.get("workspace"), tables(file.data, "workspaces")
+    if isinstance(name, str) and name not in known:
+        yield unknown("unknown-workspace", "workspace", name, known, file.place((*loc, "workspace"), value=True))
 
 
 def _shared_preset_problems(file: TomlFile, loc: Loc, preset: Mapping[str, Any]) -> Iterator[Problem]:

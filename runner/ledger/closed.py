@@ -17,7 +17,17 @@ from runner import windows
 from runner.errors import LedgerError
 from runner.ledger import usage
 from runner.ledger.database import Database
-from runner.ledger.tables import ATTEMPTS, BUDGET_WINDOWS, CLOSINGS, CORRECTIONS, LEDGER_STATE, LIVE_STATES, WORKSPACES
+from runner.ledger.tables import (
+    AGREED_VERDICTS,
+    ATTEMPTS,
+    BUDGET_WINDOWS,
+    CLOSINGS,
+    CORRECTIONS,
+    LEDGER_STATE,
+    LIVE_STATES,
+    RECONCILED,
+    WORKSPACES,
+)
 from runner.ledger.usage import Spent, UsageRow
 from runner.ledger.verify import verify
 from runner.trail import checkpoint
@@ -31,7 +41,7 @@ SNAPSHOT = (
     *("attempt_id", "run_uid", "workspace", "currency", "recipe", "recipe_path", "git_commit", "git_dirty", "slot"),
     *("cost_centre", "labels", "who", "model", "preset", "prompt", "source_path", "output_path", "state"),
     *("reserved_micros", "billed_micros", "code", "day", "reserved_at", "ended_at", "has_picture", "again"),
-    *("before_state", "corrected_day"),
+    *("reconciled", "before_state", "corrected_day"),
 )
 WHOLE = ("workspace", "currency", "first_day", "last_day", "period", "label", "zone", "at", "who", "program", "totals")
 BUDGET = ("workspace", "currency", "recipe", "period", "label", "cap_micros", "settled_micros", "open_micros")
@@ -194,6 +204,7 @@ def _as_closed(row: UsageRow, before: Any) -> UsageRow:
         ended_at=None,
         has_picture=bool(before.before_picture),
         again=False,
+        reconciled=False,
     )
 
 
@@ -201,10 +212,12 @@ def _corrections(
     connection: Connection, workspace: str | None, first_day: str | None, last_day: str | None
 ) -> Iterator[UsageRow]:
     query = select(CORRECTIONS).where(*_inside(CORRECTIONS, workspace, first_day, last_day))
+    ends = connection.execute(select(CLOSINGS)).all()
     found = iter(connection.execute(query.order_by(CORRECTIONS.c.entry_id)).all())
     while chunk := list(islice(found, _CHUNK)):
         wanted = {row.attempt_id for row in chunk}
         attempts = {row.attempt_id: row for row in usage.rows_where(connection, ATTEMPTS.c.id.in_(wanted))}
+        agreed = _agreed(connection, wanted)
         for told in chunk:
             attempt = attempts[told.attempt_id]
             settled = told.state == "settled"
@@ -217,9 +230,28 @@ def _corrections(
                 ended_at=None if told.state in LIVE_STATES else told.at,
                 has_picture=settled and attempt.has_picture,
                 again=settled and attempt.again,
+                reconciled=settled and _in_time(agreed.get(told.attempt_id), told, ends),
                 before_state=told.before_state,
                 corrected_day=attempt.day,
             )
+
+
+def _agreed(connection: Connection, attempts: Iterable[int]) -> dict[int, int]:
+    """The entries that say of these attempts that a file of the provider bills just so."""
+    query = select(RECONCILED.c.attempt_id, RECONCILED.c.entry_id).where(
+        RECONCILED.c.attempt_id.in_(attempts), RECONCILED.c.verdict.in_(AGREED_VERDICTS)
+    )
+    return {row.attempt_id: row.entry_id for row in connection.execute(query)}
+
+
+def _in_time(entry_id: int | None, correction: Any, ends: Sequence[Any]) -> bool:
+    """Whether a file said so before the correction's own window was closed."""
+    return entry_id is not None and not any(
+        one.workspace == correction.workspace
+        and one.first_day <= correction.day <= one.last_day
+        and one.entry_id < entry_id
+        for one in ends
+    )
 
 
 # ---- budgets

@@ -36,8 +36,8 @@ _NEWEST = select(func.coalesce(func.max(ENTRIES.c.id), 0))
 _CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
 # An entry about an attempt, or a correction, of the days since the snapshot was read.
 _TOUCHED = text(
-    "SELECT EXISTS (SELECT 1 FROM entries e JOIN attempts a ON a.id = e.attempt_id WHERE e.id > :seen "
-    "AND a.workspace = :workspace AND (a.day BETWEEN :first AND :last OR e.kind = 'correction'))"
+    "SELECT EXISTS (SELECT 1 FROM entries e LEFT JOIN attempts a ON a.id = e.attempt_id WHERE e.id > :seen "
+    "AND e.workspace = :workspace AND (a.day BETWEEN :first AND :last OR e.kind IN ('correction', 'reconcile')))"
 )
 _OLDEST_OPEN = text(
     "SELECT min(day) FROM (SELECT day FROM attempts WHERE workspace = :workspace AND day > :after AND day < :first "

@@ -256,10 +256,12 @@ class Ledger(Office):
         who: str,
         at: datetime,
         note: str | None = None,
+        also: Callable[[Writing], None] | None = None,
     ) -> bool:
         """Book what was billed, whatever it is; the reservation is freed in the windows it was made in.
 
         Returns True on a breach: billed above the reservation. Then the workspace stops until a person resumes it.
+        `also`: what is written in the same transaction, such as the evidence.
         """
         with self._write(at) as writing:
             connection = writing.connection
@@ -294,6 +296,8 @@ class Ledger(Office):
                 _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
             if breach:
                 _stop_for_breach(writing, attempt, billed_micros, who)
+            if also is not None:
+                also(writing)
             return breach
 
     def release(
@@ -306,8 +310,12 @@ class Ledger(Office):
         who: str,
         at: datetime,
         note: str | None = None,
+        also: Callable[[Writing], None] | None = None,
     ) -> None:
-        """Give the reservation back: it is certain, or declared policy, that nothing was billed."""
+        """Give the reservation back: it is certain, or declared policy, that nothing was billed.
+
+        `also`: as in `settle`.
+        """
         with self._write(at) as writing:
             attempt = _open_attempt(writing.connection, attempt_id, *LIVE_STATES)
             values = {"state": "released", "live_key": None, "ended_at": moment(writing.now)}
@@ -323,6 +331,8 @@ class Ledger(Office):
                 opened=-attempt.reserved_micros,
                 note=note,
             )
+            if also is not None:
+                also(writing)
 
     def unknown(
         self,
@@ -347,10 +357,20 @@ class Ledger(Office):
             if delivery:
                 _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
 
-    def resolve(self, attempt_id: int, *, billed_micros: int | None, note: str, who: str, at: datetime) -> bool:
+    def resolve(
+        self,
+        attempt_id: int,
+        *,
+        billed_micros: int | None,
+        note: str,
+        who: str,
+        at: datetime,
+        also: Callable[[Writing], None] | None = None,
+    ) -> bool:
         """Settle (or, with `billed_micros` None, release) an unknown attempt on a person's evidence.
 
-        Returns True on a breach, as `settle` does. Raises UsageError when the attempt is not unknown.
+        Returns True on a breach, as `settle` does. Raises UsageError when the attempt is not unknown. `also`: as in
+        `settle`.
         """
         with self.database.read() as connection:
             attempt = connection.execute(_ATTEMPT, {"attempt": attempt_id}).first()
@@ -363,7 +383,14 @@ class Ledger(Office):
             )
         if billed_micros is None:
             self.release(
-                attempt_id, code="resolved", message=note, evidence=None, who=who, at=at, note=f"not billed: {note}"
+                attempt_id,
+                code="resolved",
+                message=note,
+                evidence=None,
+                who=who,
+                at=at,
+                note=f"not billed: {note}",
+                also=also,
             )
             return False
         return self.settle(
@@ -377,6 +404,7 @@ class Ledger(Office):
             who=who,
             at=at,
             note=f"billed {exact(billed_micros)}: {note}",
+            also=also,
         )
 
     def deliver(self, run: RunFacts, output_path: str, item_key: str, result_digest: str, *, at: datetime) -> None:

@@ -274,11 +274,13 @@ SUMS = (
     "unknown_count",
     "unusable_count",
     "again_count",
+    "reconciled_count",
     "settled_micros",
     "open_micros",
     "unknown_micros",
     "unusable_micros",
     "again_micros",
+    "reconciled_micros",
     "correction_count",
 )
 TOTALS = Table(
@@ -426,7 +428,37 @@ CORRECTIONS = Table(
     Index("ix_corrections_day", "workspace", "day"),
 )
 
-RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, CLOSINGS, CORRECTIONS)
+# What a provider's file said of an attempt or of one of its own lines (docs/reconcile.md). The first three agree.
+AGREED_VERDICTS = ("matched", "billed", "not-billed")
+VERDICTS = (
+    *AGREED_VERDICTS,
+    *("differs", "only-ours", "only-theirs", "duplicate", "credit", "billed-released", "explained"),
+)
+
+RECONCILED = Table(
+    "reconciled",
+    METADATA,
+    Column("key", Text, primary_key=True),  # `attempt 12`, or `line …` for a line of no attempt
+    Column("workspace", Text, nullable=False),
+    Column("attempt_id", WHOLE),  # None: a line that belongs to none
+    Column("verdict", Text, nullable=False),
+    Column("evidence", Text),  # id | time; None: there is no line
+    Column("ours_micros", WHOLE),  # None: nothing was settled
+    Column("theirs_micros", WHOLE),  # None: there is no line
+    Column("line_key", Text),  # a digest of what the line says, the same in every file that has it
+    Column("billed_at", Text),  # the moment that the line says
+    Column("invoice", Text, nullable=False),  # which `[invoices.NAME]`
+    Column("file_name", Text, nullable=False),
+    Column("file_digest", Text, nullable=False),  # SHA-256
+    Column("line", WHOLE),
+    Column("who", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint(f"verdict IN {VERDICTS}", name="verdict"),
+    Index("ix_reconciled_attempt", "attempt_id", "verdict"),
+)
+
+RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, RECONCILED, CLOSINGS, CORRECTIONS)
 
 # What the migrations make beside the tables, by table.
 TRIGGERS = {
@@ -442,4 +474,5 @@ TRIGGERS = {
         *("corrections_no_update", "corrections_no_delete", "corrections_in_open"),
         *("totals_correction_out", "totals_correction_in"),
     ),
+    "reconciled": tuple(f"totals_reconciled_{how}" for how in ("added", "out", "in")),
 }

@@ -17,14 +17,17 @@ from runner.images import Stamp
 from runner.ledger import balances, clocks, corrections, levers
 from runner.ledger.database import Database
 from runner.ledger.tables import (
+    AGREED_VERDICTS,
     ATTEMPT_WINDOWS,
     ATTEMPTS,
     BUDGET_WINDOWS,
+    CLOSINGS,
     DELIVERIES,
     ENTRIES,
     LEDGER_STATE,
     LIVE_STATES,
     PRICES,
+    RECONCILED,
     RUNS,
     TEXTS,
     WORKSPACES,
@@ -111,7 +114,8 @@ class UsageRow:
     """One attempt with the facts of its run. Micro-units; `day` is the workspace's local day at reservation.
 
     `labels` is a mapping; moments are ledger texts (UTC). `has_picture`: what came can be used. `again`: settled, and
-    the same item had been bought with a picture before. What is None was not known or has not happened.
+    the same item had been bought with a picture before. `reconciled`: a file of the provider bills just this. What is
+    None was not known or has not happened.
 
     With `before_state` it is a correction instead: an attempt of a window that is closed has gone on from that state,
     which was open, to `state`. Its `day` is that of the correction, `corrected_day` the attempt's own.
@@ -143,6 +147,7 @@ class UsageRow:
     ended_at: str | None
     has_picture: bool = True
     again: bool = False
+    reconciled: bool = False
     before_state: str | None = None
     corrected_day: str | None = None
     sums: ClassVar[None] = None  # one attempt: it is counted, not added (totals.DayTotal)
@@ -426,6 +431,21 @@ _AGAIN = and_(
         _EARLIER.c.result_digest.is_not(None),
     ),
 )
+# What a file says after a window was closed changes nothing in it.
+_TOO_LATE = (
+    exists()
+    .where(
+        CLOSINGS.c.workspace == ATTEMPTS.c.workspace,
+        CLOSINGS.c.first_day <= ATTEMPTS.c.day,
+        CLOSINGS.c.last_day >= ATTEMPTS.c.day,
+        CLOSINGS.c.entry_id < RECONCILED.c.entry_id,
+    )
+    .correlate(ATTEMPTS, RECONCILED)
+)
+_RECONCILED = and_(
+    ATTEMPTS.c.state == "settled",
+    exists().where(RECONCILED.c.attempt_id == ATTEMPTS.c.id, RECONCILED.c.verdict.in_(AGREED_VERDICTS), ~_TOO_LATE),
+)
 _MADE = select(ATTEMPTS.c.id).where(ATTEMPTS.c.result_digest.startswith(bindparam("digest"))).order_by(ATTEMPTS.c.id)
 _DELIVERED_TO = (
     select(ATTEMPTS.c.id)
@@ -514,6 +534,7 @@ _USAGE = (
         ATTEMPTS.c.ended_at,
         ATTEMPTS.c.result_digest.is_not(None).label("has_picture"),
         _AGAIN.label("again"),
+        _RECONCILED.label("reconciled"),
     )
     .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
     .join(WORKSPACES, WORKSPACES.c.name == ATTEMPTS.c.workspace)
@@ -525,7 +546,7 @@ def _usage_row(row: Sequence[Any]) -> UsageRow:
     values: list[Any] = list(row)
     values[_DIRTY] = _truth(values[_DIRTY])
     values[_LABELS] = _labels(values[_LABELS])
-    values[-2:] = map(bool, values[-2:])
+    values[-3:] = map(bool, values[-3:])
     return UsageRow(*values)
 
 

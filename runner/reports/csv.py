@@ -21,6 +21,8 @@ COLUMNS = (
     "unusable",
     "again_count",
     "again",
+    "reconciled_count",
+    "reconciled",
     "price_per_picture",
     "correction_count",
 )
@@ -39,7 +41,8 @@ def cell(text: str | None) -> str:
 
 
 def write(report: Report, out: TextIO) -> None:
-    """Write the rows. `open` includes `unknown`; neither is in `settled`, but `unusable` and `again` are.
+    """Write the rows. `open` includes `unknown`; neither is in `settled`, but `unusable`, `again` and
+    `reconciled` are.
 
     No totals: a sum over the column is one.
     """
@@ -64,6 +67,8 @@ def write(report: Report, out: TextIO) -> None:
                 exact(sums.unusable_micros),
                 sums.again_count,
                 exact(sums.again_micros),
+                sums.reconciled_count,
+                exact(sums.reconciled_micros),
                 "" if sums.price_micros is None else exact(sums.price_micros),
                 sums.correction_count,
                 *(() if line.before is None else (exact(line.before.settled_micros), exact(line.change_micros or 0))),

@@ -71,6 +71,8 @@ def _sums(line: Line) -> dict[str, Any]:
         "unusable": exact(sums.unusable_micros),
         "again_count": sums.again_count,
         "again": exact(sums.again_micros),
+        "reconciled_count": sums.reconciled_count,
+        "reconciled": exact(sums.reconciled_micros),
         "price_per_picture": None if sums.price_micros is None else exact(sums.price_micros),
         "correction_count": sums.correction_count,
     }

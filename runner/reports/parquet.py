@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, str] = {
     "bought_again": "truth",
     "before_state": "text",
     "corrected_day": "text",
+    "reconciled": "truth",
 }
 
 
@@ -112,4 +113,5 @@ def _record(row: UsageRow) -> dict[str, Any]:
         "bought_again": row.again if row.state == "settled" else None,
         "before_state": row.before_state,
         "corrected_day": row.corrected_day,
+        "reconciled": row.reconciled if row.state == "settled" else None,
     }

@@ -57,7 +57,7 @@ class Sums:
 
     attempts = settled + released + open. `unknown` is the part of `open` whose answer never came. `unusable` and
     `again` are parts of `settled`, and nothing is in both: what brought no picture that can be used, and what had been
-    bought before.
+    bought before. `reconciled` is the part of `settled` that a file of the provider bills just so.
 
     A correction of a closed window takes an attempt out of what is open there and adds how it ended, so `open` and
     `unknown` can be below zero where only the correction is counted.
@@ -70,11 +70,13 @@ class Sums:
     unknown_count: int = 0
     unusable_count: int = 0
     again_count: int = 0
+    reconciled_count: int = 0
     settled_micros: int = 0
     open_micros: int = 0
     unknown_micros: int = 0
     unusable_micros: int = 0
     again_micros: int = 0
+    reconciled_micros: int = 0
     correction_count: int = 0
 
     def count(self, row: "UsageRow") -> None:
@@ -93,6 +95,9 @@ class Sums:
                 elif row.again:
                     self.again_count += 1
                     self.again_micros += row.billed_micros
+                if row.reconciled:
+                    self.reconciled_count += 1
+                    self.reconciled_micros += row.billed_micros
             case "released":
                 self.released_count += 1
             case _:

@@ -23,6 +23,8 @@ SUMS: dict[str, tuple[dict[str, Any], str]] = {
     "unusable": (_MONEY, "What those cost."),
     "again_count": (_COUNT, "Settled requests for what had been bought before; none of them is unusable."),
     "again": (_MONEY, "What those cost."),
+    "reconciled_count": (_COUNT, "Settled requests that a file of the provider bills just so (`omixa reconcile`)."),
+    "reconciled": (_MONEY, "What those cost: the part of settled that is proved."),
     "price_per_picture": (
         {**_MONEY, "type": ["string", "null"]},
         "Settled money by usable picture, a rounded mean; null without one.",

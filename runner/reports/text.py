@@ -23,16 +23,20 @@ def write(report: Report, out: TextIO) -> None:
     for currency in report.totals:
         total = report.total(currency)
         money = [f"{word} {currency}" for word in ("settled", "open", "of which unknown")]
+        # Only where there is any: most tables stay narrow.
+        proved = total.sums.reconciled_count > 0
+        if proved:
+            money.append(f"reconciled {currency}")
         if report.before_span is not None:
             money += [f"settled {report.before_span}", "change"]
         header = [*report.by, "attempts", "settled", "released", "open", "unknown", *money]
         keys = len(report.by)
         rows = [
-            [*(_shown(key, value) for key, value in zip(report.by, line.values, strict=True)), *_numbers(line)]
+            [*(_shown(key, value) for key, value in zip(report.by, line.values, strict=True)), *_numbers(line, proved)]
             for line in report.lines
             if line.currency == currency
         ]
-        rows.append([*["total", *[""] * (keys - 1)][:keys], *_numbers(total)])
+        rows.append([*["total", *[""] * (keys - 1)][:keys], *_numbers(total, proved)])
         print(f"\n{table(header, rows, right=range(keys, len(header)))}", file=out)
         for remark in _remarks(total.sums, currency):
             print(remark, file=out)
@@ -89,10 +93,10 @@ def _shown(key: str, value: str | None) -> str:
     return value
 
 
-def _numbers(line: Line) -> list[str]:
+def _numbers(line: Line, proved: bool) -> list[str]:
     sums = line.sums
     counts = (sums.attempts, sums.settled_count, sums.released_count, sums.open_count, sums.unknown_count)
-    money = [sums.settled_micros, sums.open_micros, sums.unknown_micros]
+    money = [sums.settled_micros, sums.open_micros, sums.unknown_micros, *([sums.reconciled_micros] if proved else [])]
     found = [*map(str, counts), *map(exact, money)]
     if line.before is not None and line.change_micros is not None:
         found += [exact(line.before.settled_micros), f"{'+' * (line.change_micros > 0)}{exact(line.change_micros)}"]

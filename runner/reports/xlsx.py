@@ -31,6 +31,7 @@ NUMBERS: Sequence[tuple[str, str, str]] = (
     ("of which unknown", "money", "unknown_micros"),
     ("without a usable picture", "money", "unusable_micros"),
     ("bought again", "money", "again_micros"),
+    ("reconciled", "money", "reconciled_micros"),
     ("corrections", "count", "correction_count"),
 )
 

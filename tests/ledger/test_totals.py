@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from runner.errors import UsageError
-from runner.ledger import balance_check, closed, totals, verify
+from runner.ledger import balance_check, closed, records, totals, verify
 from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, open_database
 from runner.ledger.ledger import Ledger
-from runner.ledger.tables import SUMS
+from runner.ledger.tables import RECONCILED, SUMS
 from runner.ledger.values import Reserved, Result
 from runner.reports.report import KEYS, Sums, build
 from runner.windows import Window, local_day
@@ -32,7 +32,7 @@ STEPS = st.lists(
         st.integers(0, 2),
         st.sampled_from("abc"),
         st.sampled_from(
-            ["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free", "close"]
+            ["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free", "close", "file"]
         ),
         st.integers(0, 900),
     ),
@@ -71,10 +71,28 @@ def month_of(at: datetime, zone: str) -> Window:
     return window_of(local_day(at, zone).isoformat()[:7], zone)
 
 
+def compare(desk: Desk, amount: int) -> None:
+    """What a file of the provider says of one attempt that is billed, maybe for the second time: it agrees, or not."""
+    ledger, account = desk.ledger, desk.run.workspace
+    with ledger._write(desk.at) as writing:
+        query = text("SELECT id, billed_micros FROM attempts WHERE workspace = :name AND state = 'settled' ORDER BY id")
+        settled = writing.connection.execute(query, {"name": account}).all()
+        if settled:
+            found = settled[amount % len(settled)]
+            row = dict.fromkeys(column.name for column in RECONCILED.columns if column.name != "entry_id")
+            row |= {"key": f"attempt {found.id}", "workspace": account, "attempt_id": found.id, "invoice": "i"}
+            row |= {"file_name": "f", "file_digest": "d", "who": "ana", "at": "t", "theirs_micros": amount}
+            row |= {"verdict": "matched" if amount % 3 else "differs", "ours_micros": found.billed_micros}
+            records.put(writing, RECONCILED, row, chain=account, kind="reconcile", who="ana")
+
+
 def do(desk: Desk, key: str, what: str, amount: int, unknown: list[tuple[Desk, int]]) -> None:
     """One step of a life: a new attempt that goes on as told, the end of an unknown one, or of a month."""
     if what == "close":
         close(desk)
+        return
+    if what == "file":
+        compare(desk, amount)
         return
     if what in ("resolve", "free"):
         if unknown:
@@ -138,6 +156,25 @@ def test_a_late_bill_of_a_closed_month_is_counted_in_the_open_one() -> None:
         ]
 
 
+def test_what_a_file_says_after_a_closing_changes_nothing_that_is_closed() -> None:
+    with desks() as (ledger, [desk, *_]):
+        for key in "ab":
+            do(desk, key, "picture", 500, [])
+        compare(desk, 4)
+        compare(desk, 3)
+        compare(desk, 5)
+        assert_equal(ledger.database)
+        before = build(totals.rows(ledger.database, ["recipe"]), ["recipe"]).lines
+        assert [line.sums.reconciled_count for line in before] == [2]
+        close(desk)
+        do(desk, "c", "picture", 700, [])
+        for amount in range(1, 9):
+            compare(desk, amount)
+        assert_equal(ledger.database)
+        november = {"last_day": "2026-11-30"}
+        assert build(totals.rows(ledger.database, ["recipe"], **november), ["recipe"]).lines == before
+
+
 def test_days_and_workspaces_limit_what_is_summed() -> None:
     with desks() as (ledger, all_desks):
         for desk in all_desks:
@@ -172,7 +209,7 @@ def test_the_columns_are_the_sums_of_a_report_in_their_order() -> None:
         "UPDATE totals SET attempts = attempts + 1",
         "DELETE FROM totals",
         "INSERT INTO totals SELECT '2020-01-01', workspace, recipe, model, preset_name, prompt_name, run_facts, 1, 1, 0"
-        + 10 * ", 0"
+        + 12 * ", 0"
         + " FROM totals",
     ],
 )

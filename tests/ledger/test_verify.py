@@ -19,7 +19,7 @@ from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, moment, open_database
 from runner.ledger.ends import chain_ends
 from runner.ledger.ledger import Ledger
-from runner.ledger.tables import ALERT_SENDINGS, ALERTS, EVERYWHERE
+from runner.ledger.tables import ALERT_SENDINGS, ALERTS, EVERYWHERE, RECONCILED
 from runner.ledger.values import Cap, Result
 from runner.ledger.verify import Seen
 from runner.plan import digest
@@ -117,7 +117,19 @@ def fill_records(ledger: Ledger, at: datetime) -> None:
     told |= {"key": "breach 1", "kind": "breach", "message": "it cost more", "at": moment(at)}
     sending = {"alert": "breach 1", "channel": "ops", "state": "waiting", "tries": 1, "error": "nobody answered"}
     sending |= {"next_at": moment(at), "at": moment(at)}
+    matched = {"key": "attempt 1", "attempt_id": 1, "verdict": "matched", "evidence": "id", "line": 2, "who": "ana"}
+    matched |= {
+        "workspace": "studio",
+        "ours_micros": 39_000,
+        "theirs_micros": 39_000,
+        "line_key": "k",
+        "at": moment(at),
+    }
+    matched |= {"billed_at": moment(at), "invoice": "omixa", "file_name": "october.csv", "file_digest": "f" * 64}
+    nobody = {**matched, "key": "line n", "attempt_id": None, "verdict": "only-theirs", "ours_micros": None}
     with agenda._write(at) as writing:
+        for row in (matched, nobody, {**nobody, "verdict": "explained"}):
+            records.put(writing, RECONCILED, row, chain="studio", kind="reconcile", who="ana")
         records.put(writing, ALERTS, told, chain=EVERYWHERE, kind="alert", who="ana")
         records.put(writing, ALERT_SENDINGS, sending, chain=EVERYWHERE, kind="alert-sending", who="ana")
 

@@ -6,6 +6,8 @@ REPORT, FOCUS = "runner/reports/report.py", "runner/reports/focus.py"
 TOTALS = "tests/ledger/test_totals.py"
 BLAME, STAMPS = "runner/commands/blame.py", "runner/images/provenance.py"
 SAYS, STAMPED = 'tests/reports/test_provenance.py -k "not demo"', "tests/images/test_provenance.py"
+MATCHING, PAIRING, KEPT = "runner/invoices/matching.py", "runner/invoices/pairing.py", "runner/ledger/reconciling.py"
+MATCH, READ, DONE = "tests/invoices/test_matching.py", "tests/invoices/test_file.py", "tests/reports/test_reconcile.py"
 FILES, SUMS = "tests/reports/test_files.py", "tests/reports/test_report.py"
 
 CLOSE = "tests/reports/test_close.py"
@@ -287,5 +289,109 @@ REPORTS = (
         "flags = _WEBP_XMP | (_WEBP_ALPHA if alpha else 0)",
         "flags = _WEBP_ALPHA if alpha else 0",
         STAMPED,
+    ),
+    Mutant(
+        "guess-among-several",
+        "a line proves an unknown attempt billed only where nothing else can be meant",
+        MATCHING,
+        "if len(meant) != len(group) or",
+        "if",
+        MATCH,
+    ),
+    Mutant(
+        "settled-in-the-way",
+        "a line that may be a settled attempt's proves no unknown one",
+        MATCHING,
+        "anybody).by(line) for line in meant)",
+        "anybody).by(line) for line in ())",
+        MATCH,
+    ),
+    Mutant(
+        "absence-is-proof",
+        "only a complete file proves that nothing was billed",
+        MATCHING,
+        "elif self.terms.complete and covered and not doubted:",
+        "elif covered and not doubted:",
+        MATCH,
+    ),
+    Mutant(
+        "file-ended-before",
+        "what the file does not reach is not proved by it",
+        MATCHING,
+        "elif self.terms.complete and covered and not doubted:",
+        "elif self.terms.complete and not doubted:",
+        MATCH,
+    ),
+    Mutant(
+        "edge-is-missing",
+        "what was sent before midnight and billed after it is no difference",
+        MATCHING,
+        "strictly = first + reach <= one.first and one.last <= last - reach",
+        "strictly = True",
+        MATCH,
+    ),
+    Mutant(
+        "billed-twice-unseen",
+        "an id that is billed twice is told",
+        MATCHING,
+        'self._row(Row("duplicate", None, line, "id", (one.attempt_id,), before))',
+        "self.theirs.pop(line.number)",
+        MATCH,
+    ),
+    Mutant(
+        "ids-ignored-by-time",
+        "where ids tell, two ids are two requests",
+        MATCHING,
+        "if not self.by_id:",
+        "if True:",
+        MATCH,
+    ),
+    Mutant(
+        "one-line-for-two-files",
+        "what one file billed is not billed by a line of the next",
+        MATCHING,
+        "free = [one for one in candidates if not self._is_billed(one)]",
+        "free = candidates",
+        MATCH,
+    ),
+    Mutant(
+        "move-every-pair",
+        "a lost line and one too many are two differences",
+        PAIRING,
+        "found += ways[costs.index(min(costs))]",
+        "found += max(ways, key=len)",
+        MATCH,
+    ),
+    Mutant(
+        "cents-dropped",
+        "an amount of a file is exact",
+        "runner/invoices/file.py",
+        "return sign * micros",
+        "return sign * (micros - micros % 10_000)",
+        READ,
+    ),
+    Mutant(
+        "agreed-overwritten",
+        "what agreed is never overwritten",
+        KEPT,
+        "if known is not None and known.verdict in AGREED_VERDICTS:",
+        "if False:",
+        DONE,
+    ),
+    Mutant(
+        "recorded-again",
+        "applied twice is applied once",
+        KEPT,
+        "if known is not None and _says_the_same(known, new):",
+        "if False:",
+        DONE,
+    ),
+    Mutant(
+        "reconciled-whatever-it-says",
+        "only what a file bills just so is reconciled",
+        "runner/ledger/usage.py",
+        "RECONCILED.c.attempt_id == ATTEMPTS.c.id, RECONCILED.c.verdict.in_(AGREED_VERDICTS)",
+        "RECONCILED.c.attempt_id == ATTEMPTS.c.id",
+        DONE,
     ),
 )

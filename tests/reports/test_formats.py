@@ -51,10 +51,11 @@ def test_the_text_says_which_days_and_shortens_commits(books: Books) -> None:
 def test_the_csv_is_rows_only_with_six_decimals(books: Books) -> None:
     assert written("csv", build(books.rows(), ["recipe", "label:season"])) == (
         "recipe,label:season,currency,attempts,settled_count,released_count,open_count,unknown_count,"
-        "settled,open,unknown,unusable_count,unusable,again_count,again,price_per_picture,correction_count\r\n"
-        "logos,,EUR,2,1,0,1,1,0.050001,0.700000,0.700000,0,0.000000,0,0.000000,0.050001,0\r\n"
-        "posters,,USD,4,2,0,2,0,0.080000,1.400000,0.000000,0,0.000000,0,0.000000,0.040000,0\r\n"
-        "scans,autumn,USD,2,0,1,1,1,0.000000,0.700000,0.700000,0,0.000000,0,0.000000,,0\r\n"
+        "settled,open,unknown,unusable_count,unusable,again_count,again,reconciled_count,reconciled,price_per_picture,"
+        "correction_count\r\n"
+        "logos,,EUR,2,1,0,1,1,0.050001,0.700000,0.700000,0,0.000000,0,0.000000,0,0.000000,0.050001,0\r\n"
+        "posters,,USD,4,2,0,2,0,0.080000,1.400000,0.000000,0,0.000000,0,0.000000,0,0.000000,0.040000,0\r\n"
+        "scans,autumn,USD,2,0,1,1,1,0.000000,0.700000,0.700000,0,0.000000,0,0.000000,0,0.000000,,0\r\n"
     )
 
 
@@ -77,6 +78,8 @@ def test_the_json_carries_rows_and_totals_with_money_as_text(books: Books) -> No
         "unusable": "0.000000",
         "again_count": 0,
         "again": "0.000000",
+        "reconciled_count": 0,
+        "reconciled": "0.000000",
         "price_per_picture": None,
         "correction_count": 0,
     }

@@ -152,7 +152,8 @@ def test_it_runs_as_a_program_and_says_so_without_a_project(books: Books, tmp_pa
     done = omixa(inside)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        done.stdout.splitlines()[1] == "lab,EUR,2,1,0,1,1,0.050001,0.700000,0.700000,0,0.000000,0,0.000000,0.050001,0"
+        done.stdout.splitlines()[1]
+        == "lab,EUR,2,1,0,1,1,0.050001,0.700000,0.700000,0,0.000000,0,0.000000,0,0.000000,0.050001,0"
     )
     (books.root / "omixa.toml").rename(books.root / "gone.toml")
     lost = omixa(inside)
