@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 from runner.commands import reading
 
 if TYPE_CHECKING:
+    from runner.ledger.database import Database
     from runner.ledger.totals import DayTotal
     from runner.ledger.usage import UsageRow
     from runner.reports import Format
     from runner.reports.days import Span
+    from runner.reports.html import Sight
+    from runner.settings import Settings
+
+
+# How many pictures a page shows: larger ones take some 0.3 s each to be made small.
+GALLERY, GALLERY_MAX = 100, 10_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", action="store_true", help="what was settled in the window before, too")
     parser.add_argument("--top", type=int, metavar="N", help="the N dearest groups; all others are one line")
     parser.add_argument("--format", choices=list(FORMATS), help="(default: by the ending of --out, else text)")
+    parser.add_argument(
+        "--gallery", type=int, metavar="N", help=f"with html: the N newest pictures, 0: none (default: {GALLERY})"
+    )
     parser.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
 
 
@@ -44,6 +54,7 @@ def run(
     compare: bool,
     top: int | None,
     format: str | None,  # noqa: A002 - named as the argument is
+    gallery: int | None,
     out: str | None,
     **days: Any,
 ) -> int:
@@ -62,7 +73,7 @@ def run(
     wanted = format or by_ending(out or "") or "text"
     chosen = FORMATS[wanted]
     keys = parse_keys(by or ["recipe"])
-    _refuse(wanted, chosen, grouped=bool(by or compare or top is not None), out=out)
+    _refuse(wanted, chosen, grouped=bool(by or compare or top is not None), gallery=gallery, out=out)
     if top is not None and top < 1:
         raise UsageError(f"`--top` is the most groups to list, at least 1; found {top}")
     with reading.ledger(project) as (settings, database):
@@ -92,11 +103,12 @@ def run(
         if chosen.of == "workbook":
             keys = tuple(dict.fromkeys(("cost-centre", *keys)))
         budgets: list[Any] = []
-        if span.first_day is not None and span.last_day is not None:
+        if chosen.of == "page" or (span.first_day is not None and span.last_day is not None):
             of = {"workspace": name, "first_day": span.first_day, "last_day": span.last_day}
             budgets = closed.spent(database, frame.closings, **of)
+        sight = _sight(settings, database, name, span, gallery) if chosen.of == "page" else None
         report = build(
-            sums(span),
+            sums(span) if sight is None else sight.overview.watch(rows(span)),
             keys,
             before=None if earlier is None else sums(earlier),
             top=top,
@@ -109,16 +121,39 @@ def run(
             closings=frame.closings if span.first_day or span.last_day else (),
         )
     with output(out, binary=chosen.is_binary) as stream:
-        chosen.write(report, book, stream) if chosen.of == "workbook" else chosen.write(report, stream)
+        framed = {"groups": (), "workbook": (book,), "page": (book, sight)}[chosen.of]
+        chosen.write(report, *framed, stream)
     for key in report.absent:
         print(f"warning: no attempt in this report has the label `{key.removeprefix(LABEL)}`", file=sys.stderr)
     return int(ExitCode.OK)
 
 
-def _refuse(name: str, chosen: "Format", *, grouped: bool, out: str | None) -> None:
+def _sight(
+    settings: "Settings", database: "Database", workspace: str | None, span: "Span", gallery: int | None
+) -> "Sight":
+    """What a page shows beside its table."""
+    from runner.jobs import results
+    from runner.ledger import exhibits
+    from runner.reports.html import Overview, Shelf, Sight
+
+    limit = GALLERY if gallery is None else gallery
+    days = {"first_day": span.first_day, "last_day": span.last_day}
+    return Sight(
+        Overview(),
+        exhibits.day_caps(database),
+        exhibits.bought(database, workspace=workspace, limit=limit, **days) if limit else [],
+        Shelf(settings.root, results(settings)),
+    )
+
+
+def _refuse(name: str, chosen: "Format", *, grouped: bool, gallery: int | None, out: str | None) -> None:
     """Raises UsageError for what a format cannot do, before anything is read."""
     from runner.errors import UsageError
 
+    if gallery is not None and chosen.of != "page":
+        raise UsageError(f"`--gallery` goes with `--format html` only; this is `{name}`", "leave it away")
+    if gallery is not None and not 0 <= gallery <= GALLERY_MAX:
+        raise UsageError(f"`--gallery` is how many pictures to show, 0 to {GALLERY_MAX}; found {gallery}")
     if chosen.is_binary and out is None and sys.stdout.isatty():
         raise UsageError(f"`--format {name}` is no text for a terminal", f"add --out usage.{chosen.ending or name}")
     if chosen.of == "attempts" and grouped:

@@ -76,7 +76,7 @@ def inspect(
     `sixteen_bit` allows 16 bits per channel. Raises nothing for whatever the file holds.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             return _inspected(path, file, limits, output_format, flatten, sixteen_bit)
     except Unusable as fault:
         return Unsuitable(path, fault.reason)
@@ -84,7 +84,7 @@ def inspect(
         return Unsuitable(path, f"cannot be read: {error.strerror}")
 
 
-def _opened(path: Path) -> BufferedReader:
+def opened(path: Path) -> BufferedReader:
     """Open a regular file, never through a symbolic link. Raises Unusable, or OSError when it cannot be read."""
     try:
         # Non-blocking, so that a named pipe is refused below instead of waited for.
@@ -112,9 +112,9 @@ def _inspected(
             "allow with [allow] sixteen_bit = true"
         )
     with damage_as_unusable(), decoder(file, header) as picture:
-        turned = _orientation(picture, header)
+        turned = orientation(picture, header)
         has_alpha = picture.has_transparency_data
-        needs_preparing = turned != 1 or picture.mode == "CMYK" or _foreign_profile(picture) is not None
+        needs_preparing = turned != 1 or picture.mode == "CMYK" or foreign_profile(picture) is not None
     if has_alpha and output_format == "jpeg":
         if flatten is None:
             raise Unusable('transparent, which JPEG cannot keep; declare [output] flatten = "#ffffff"')
@@ -159,7 +159,7 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB"
 
 
-def _orientation(picture: Image.Image, header: Header) -> int:
+def orientation(picture: Image.Image, header: Header) -> int:
     """How the picture is to be turned, 1 (not at all) to 8, by EXIF or XMP."""
     # PngImageFile.getexif() decodes everything whenever no EXIF came before the pixels; the plain one does not.
     with damage_as_unusable("its orientation cannot be read"):
@@ -168,7 +168,7 @@ def _orientation(picture: Image.Image, header: Header) -> int:
     return turned if turned in range(1, 9) else 1
 
 
-def _foreign_profile(picture: Image.Image) -> bytes | None:
+def foreign_profile(picture: Image.Image) -> bytes | None:
     """The embedded colour profile, or None when there is none, when it is sRGB, or when it cannot be read safely."""
     profile: bytes | None = picture.info.get("icc_profile")
     if not profile or not is_sound(profile):
@@ -195,7 +195,7 @@ def prepare(
         with explained(folder):
             make_folder(folder)
         with _removed_on_failure(same):
-            with _opened(picture.path) as source, explained(same), same.open("xb") as target:
+            with opened(picture.path) as source, explained(same), same.open("xb") as target:
                 digest = copy(source, target, same)
             if digest != picture.digest:
                 raise Unusable("changed since it was planned; plan again")
@@ -239,10 +239,10 @@ def _set_right(original: Image.Image, ground: str | None) -> Image.Image:
 
     Alpha is kept, or laid on the colour `ground` when there is one.
     """
-    profile = _foreign_profile(original)
+    profile = foreign_profile(original)
     upright = ImageOps.exif_transpose(original)
     alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
-    colours = _in_srgb(_without_alpha(upright), profile)
+    colours = in_srgb(_without_alpha(upright), profile)
     if alpha is not None and ground is not None:
         backing = Image.new("RGB", colours.size, ImageColor.getrgb(ground))
         backing.paste(colours, (0, 0), alpha)
@@ -263,7 +263,8 @@ def _without_alpha(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "CMYK" else picture.convert("RGB")
 
 
-def _in_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
+def in_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
+    """The colours as sRGB shows them; as they are when they have no profile, or one that cannot be used."""
     if profile is not None:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))

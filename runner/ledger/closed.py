@@ -290,10 +290,10 @@ def _budget_order(one: Spent) -> tuple[str, bool, str, str]:
     return one.workspace, one.recipe is not None, one.recipe or "", one.label
 
 
-def _shown(budget: Spent, first_day: str | None, last_day: str) -> bool:
+def _shown(budget: Spent, first_day: str | None, last_day: str | None) -> bool:
     """Whether a report of these days shows a budget, as `usage.spent` says."""
     first, last = (day.isoformat() for day in windows.labelled(budget.period, budget.label))  # type: ignore[arg-type]
-    inside = (first_day is None or first_day <= first) and last <= last_day
+    inside = (first_day is None or first_day <= first) and (last_day is None or last <= last_day)
     return (first, last) == (first_day, last_day) or (inside and budget.period in ("month", "quarter", "year"))
 
 
@@ -306,7 +306,11 @@ def spent(database: Database, closings: Iterable[Closing], **asked: Any) -> list
     ends: dict[str, str] = {}
     for one in kept:
         ends[one.workspace] = max(one.last_day, ends.get(one.workspace, ""))
-    live = [one for one in usage.spent(database, **asked) if last_day_of(one) > ends.get(one.workspace, "")]
+    live = [
+        one
+        for one in usage.spent(database, **asked)
+        if one.period == "total" or last_day_of(one) > ends.get(one.workspace, "")
+    ]
     first, last = asked["first_day"], asked["last_day"]
     live += [budget for one in kept for budget in one.budgets if _shown(budget, first, last)]
     return sorted(live, key=_budget_order)

@@ -269,24 +269,24 @@ class Spent:
     open_micros: int
 
 
-def spent(database: Database, *, workspace: str | None, first_day: str, last_day: str) -> list[Spent]:
+def spent(database: Database, *, workspace: str | None, first_day: str | None, last_day: str | None) -> list[Spent]:
     """The months, quarters and years of every budget that lie within these days, both inside; and a window that is
-    just these days. Without the budgets of single runs.
+    just these days. Without the budgets of single runs. None: no limit; without any, the totals are there, too.
     """
     query = (
         select(BUDGET_WINDOWS, WORKSPACES.c.currency)
         .join(WORKSPACES, WORKSPACES.c.name == BUDGET_WINDOWS.c.workspace)
-        .where(BUDGET_WINDOWS.c.scope != "run", BUDGET_WINDOWS.c.period != "total", BUDGET_WINDOWS.c.cap_micros > 0)
+        .where(BUDGET_WINDOWS.c.scope != "run", BUDGET_WINDOWS.c.cap_micros > 0)
         .order_by(BUDGET_WINDOWS.c.workspace, BUDGET_WINDOWS.c.scope.desc(), BUDGET_WINDOWS.c.name)
         .order_by(BUDGET_WINDOWS.c.label)
     )
     if workspace is not None:
         query = query.where(BUDGET_WINDOWS.c.workspace == workspace)
-    asked = (date.fromisoformat(first_day), date.fromisoformat(last_day))
+    asked = (date.fromisoformat(first_day or "0001-01-01"), date.fromisoformat(last_day or "9999-12-31"))
     with database.read() as connection:
         found = []
         for row in connection.execute(query):
-            window = windows.labelled(row.period, row.label)
+            window = (date.min, date.max) if row.period == "total" else windows.labelled(row.period, row.label)
             inside = asked[0] <= window[0] and window[1] <= asked[1]
             if window == asked or (inside and row.period in ("month", "quarter", "year")):
                 recipe = row.name if row.scope == "recipe" else None

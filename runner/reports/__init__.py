@@ -11,10 +11,10 @@ class Format:
     """A format: the module and function that write it, what of, and whether they write bytes.
 
     `groups`: `write(report, stream)`. `workbook`: `write(report, book, stream)`, of a report by cost centre first.
-    `attempts`: `write(rows, book, stream)`, of single attempts, streamed.
+    `attempts`: `write(rows, book, stream)`, of single attempts, streamed. `page`: `write(report, book, sight, stream)`.
     """
 
-    of: Literal["groups", "workbook", "attempts"]
+    of: Literal["groups", "workbook", "attempts", "page"]
     module: str
     is_binary: bool = False
     function: str = "write"
@@ -31,6 +31,7 @@ FORMATS: dict[str, Format] = {
     "text": Format("groups", "text", ending="txt"),
     "csv": Format("groups", "csv"),
     "json": Format("groups", "json"),
+    "html": Format("page", "html"),
     "xlsx": Format("workbook", "xlsx", is_binary=True),
     "beancount": Format("attempts", "beancount"),
     "focus": Format("attempts", "focus", function="write_csv", ending="focus.csv"),

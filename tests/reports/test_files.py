@@ -23,14 +23,17 @@ from hypothesis import strategies as st
 
 from runner.commands.schema import schema
 from runner.errors import UsageError
+from runner.images import Results
 from runner.ledger.usage import UsageRow
 from runner.money import exact
 from runner.reports import FORMATS, by_ending
 from runner.reports.beancount import commodity
 from runner.reports.book import Book, made_at
 from runner.reports.focus import COLUMNS
+from runner.reports.html import Overview, Shelf, Sight
 from runner.reports.report import KEYS, build
 from tests.reports.conftest import Books
+from tests.reports.pages import Page, money
 from tests.reports.test_report import WORDS, row
 
 NOW = datetime(2026, 12, 1, 8, tzinfo=UTC)
@@ -67,6 +70,10 @@ def written(name: str, rows: Sequence[UsageRow]) -> bytes:
     out: Any = io.BytesIO() if chosen.is_binary else io.StringIO(newline="")
     if chosen.of == "workbook":
         chosen.write(build(rows, ["cost-centre", "recipe"]), BOOK, out)
+    elif chosen.of == "page":
+        overview = Overview()
+        report = build(overview.watch(rows), ["cost-centre", "recipe"])
+        chosen.write(report, BOOK, Sight(overview, {}, [], Shelf(Path("/nowhere"), Results(Path("/nowhere")))), out)
     else:
         chosen.write(iter(rows), BOOK, out)
     found = out.getvalue()
@@ -262,6 +269,29 @@ def test_the_schema_of_a_report_knows_what_is_wrong(books: Books) -> None:
             jsonschema.validate(broken, schema("report"))
 
 
+# ---- the page
+
+
+@SLOW
+@given(ROWS)
+def test_a_page_read_back_adds_up_to_what_was_billed_whichever_way_it_is_cut(rows: list[UsageRow]) -> None:
+    page = Page(written("html", rows).decode())
+    wanted, reports = billed(rows), page.reports()
+    assert set(reports) == {one.currency for one in rows}
+    for currency, table in reports.items():
+        total = wanted.get(currency, Decimal())
+        held = Decimal(exact(sum(one.open_micros for one in rows if one.currency == currency)))
+        assert Decimal(table.total(f"settled {currency}")) == money(table.column(f"settled {currency}")) == total
+        assert Decimal(table.total(f"open {currency}")) == money(table.column(f"open {currency}")) == held
+        for by in ("recipe", "cost centre"):
+            (cut,) = (one for one in page.tables if one.caption == f"Spend by {by}, in {currency}")
+            assert (money(cut.column("settled")), money(cut.column("open"))) == (total, held)
+        days = [one for one in page.tables if one.caption.endswith("day by day") and f"open {currency}" in one.head]
+        assert sum(money(one.column(f"settled {currency}")) for one in days) == total
+        assert sum(money(one.column(f"open {currency}")) for one in days) == held
+        assert f"{exact(int(total * 1_000_000))} {currency}" in page.text
+
+
 # ---- FOCUS and Parquet
 
 
@@ -300,7 +330,7 @@ def test_parquet_has_every_attempt_and_duckdb_adds_it_up(
         assert count == sum(map(wanted, rows))
 
 
-@pytest.mark.parametrize("name", ["focus", "beancount"])
+@pytest.mark.parametrize("name", ["focus", "beancount", "html"])
 def test_nothing_runs_as_a_formula_or_steers_the_terminal(name: str) -> None:
     hostile = "=HYPERLINK(1)\x1b]0;x\x07\u202e\x9b"
     bad = row(1, "settled", 1, recipe=hostile, workspace=hostile, cost_centre=hostile, output_path=hostile, who=hostile)
@@ -346,6 +376,7 @@ def test_a_source_date_epoch_that_is_none_is_refused(monkeypatch: pytest.MonkeyP
         ("u.focus.csv", "focus"),
         ("u.focus.parquet", "focus-parquet"),
         ("U.XLSX", "xlsx"),
+        ("u.html", "html"),
         ("u.txt", "text"),
         ("u.beancount", "beancount"),
         ("csv", None),
