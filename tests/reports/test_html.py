@@ -20,6 +20,8 @@ from runner.reports.html import budgets
 from runner.reports.html.charts import Amounts, Column, bar, columns
 from runner.reports.html.markup import element
 from runner.reports.html.overview import LISTED_MAX, Overview
+from runner.reports.html.spending import amounts
+from runner.reports.report import Sums
 from tests.images.samples import saved, scene
 from tests.reports.conftest import MONTH, POSTERS, SCANS, TOTAL, Books
 from tests.reports.pages import Page, money
@@ -161,6 +163,11 @@ def parts_of(drawn: str) -> list[tuple[str, str, str]]:
 def test_a_bar_has_the_shares_of_its_parts() -> None:
     drawn = parts_of(bar(Amounts(settled=10**15, open=10**15, unknown=2 * 10**15), 8 * 10**15))
     assert drawn == [("settled", "0.00", "12.50"), ("open", "12.50", "12.50"), ("unknown", "25.00", "25.00")]
+
+
+def test_what_is_unknown_is_drawn_once() -> None:
+    drawn = amounts(Sums(settled_micros=5, open_micros=4, unknown_micros=1))
+    assert (drawn.settled, drawn.open, drawn.unknown, drawn.total) == (5, 3, 1, 9)
 
 
 def test_next_to_nothing_is_still_seen_and_never_more_than_all() -> None:

@@ -112,13 +112,14 @@ def bars(title: str, groups: Mapping[str | None, Sums], currency: str, *, none: 
     ]
     names = (title, "", "settled", "open")
     head = [element("th", name, scope="col", class_="number" if at > 1 else None) for at, name in enumerate(names)]
-    return element(
+    table = element(
         "table",
         element("caption", f"Spend by {title}, in {currency}"),
         element("thead", element("tr", *head)),
         element("tbody", *lines),
         class_="bars",
     )
+    return element("div", table, class_="wide")
 
 
 def requests(title: str, says: str, listed: "Sequence[UsageRow]", count: int, *, is_open: bool) -> Markup | None:
