@@ -45,7 +45,9 @@ def fill(root: Path, count: int) -> None:
             source.resize((1152, 768), Image.Resampling.BICUBIC).save(after)
             at = AT + timedelta(minutes=10 * number)
             told = {"source_path": f"pictures/p{number}.jpg", "output_path": f"out/p{number}.jpg"}
-            attempt_id = books.sent(POSTERS, f"p{number}", at, source_digest=_digest(before), **told)
+            attempt_id = books.sent(
+                POSTERS, f"p{number}", at, source_digest=_digest(before), source_bytes=before.stat().st_size, **told
+            )
             books.ledger.settle(
                 attempt_id,
                 billed_micros=39_000,

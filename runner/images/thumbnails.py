@@ -1,6 +1,7 @@
 """Small copies of pictures for a report: only of a file that still is, byte for byte, what the ledger says it was."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -38,13 +39,16 @@ class Changed(Exception):
     """The file holds other bytes than it should."""
 
 
-def thumbnail(path: Path, digest: str, *, side: int) -> Thumbnail:
+def thumbnail(path: Path, digest: str, *, size_bytes: int | None, side: int) -> Thumbnail:
     """A copy of the picture at `path` that fits into a square of `side` pixels; never larger than the picture.
 
-    `digest`: sha256 of the file's bytes, in hex. It is compared before anything is decoded: whatever else lies there
-    is not looked at. Raises Changed when it differs, Unusable when there is no picture to show, OSError.
+    `digest`: sha256 of the file's bytes, in hex; `size_bytes`: how many they are, None: not known. Both are compared
+    before anything is decoded: whatever else lies there is not looked at, nor is a file of another size read. Raises
+    Changed when they differ, Unusable when there is no picture to show, OSError.
     """
     with opened(path) as file:
+        if size_bytes not in (None, os.fstat(file.fileno()).st_size):
+            raise Changed
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
             raise Changed
         header = read_header(file, file.tell())

@@ -26,8 +26,10 @@ class Bought:
     day: str
     source_path: str
     source_digest: str
+    source_bytes: int
     output_path: str
     result_digest: str
+    result_bytes: int | None
     width: int | None
     height: int | None
     billed_micros: int
@@ -46,8 +48,10 @@ _BOUGHT = (
         ATTEMPTS.c.day,
         ATTEMPTS.c.source_path,
         ATTEMPTS.c.source_digest,
+        ATTEMPTS.c.source_bytes,
         ATTEMPTS.c.output_path,
         ATTEMPTS.c.result_digest,
+        ATTEMPTS.c.result_bytes,
         ATTEMPTS.c.result_width,
         ATTEMPTS.c.result_height,
         ATTEMPTS.c.billed_micros,

@@ -13,7 +13,7 @@ from tests.images.samples import encoded, saved, scene
 
 
 def small(path: Path, side: int = 64) -> Image.Image:
-    found = thumbnail(path, hashlib.sha256(path.read_bytes()).hexdigest(), side=side)
+    found = thumbnail(path, hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size, side=side)
     assert isinstance(found, Thumbnail)
     picture = Image.open(io.BytesIO(found.content))
     assert (picture.format, picture.size) == ("WEBP", (found.width, found.height))
@@ -81,7 +81,20 @@ def test_other_bytes_are_not_decoded_whatever_they_are(tmp_path: Path) -> None:
     for other in (encoded(scene(97), "PNG"), b"", b"GIF89a", path.read_bytes() + b"x", path.read_bytes()[:-1]):
         path.write_bytes(other)
         with pytest.raises(Changed):
-            thumbnail(path, digest, side=64)
+            thumbnail(path, digest, size_bytes=None, side=64)
+
+
+def test_a_file_of_another_size_is_not_even_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(scene(), "PNG"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("ab") as file:
+        file.truncate(2**38)  # a hole of 256 GiB: to read it would take minutes
+    try:
+        with pytest.raises(Changed):
+            thumbnail(path, digest, size_bytes=1000, side=64)
+    finally:
+        path.unlink()  # whatever tests leave behind is searched for keys
 
 
 def test_what_is_no_picture_is_said_even_if_it_is_what_it_was(tmp_path: Path) -> None:
@@ -91,7 +104,7 @@ def test_what_is_no_picture_is_said_even_if_it_is_what_it_was(tmp_path: Path) ->
         path = tmp_path / "a.png"
         path.write_bytes(content)
         with pytest.raises(Unusable):
-            thumbnail(path, hashlib.sha256(content).hexdigest(), side=64)
+            thumbnail(path, hashlib.sha256(content).hexdigest(), size_bytes=None, side=64)
 
 
 def test_links_pipes_and_folders_are_not_opened(tmp_path: Path) -> None:
@@ -102,4 +115,4 @@ def test_links_pipes_and_folders_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     for name in ("link.png", "pipe.png", "folder.png", "gone.png"):
         with pytest.raises(Unusable):
-            thumbnail(tmp_path / name, digest, side=64)
+            thumbnail(tmp_path / name, digest, size_bytes=None, side=64)

@@ -44,7 +44,7 @@ def bought(books: Books, name: str, *, billed: int = 39_000, text: str | None = 
     """An attempt with real files: the source and what came, where the ledger says they are."""
     source = saved(books.root / f"pictures/{name}.png", scene())
     output = saved(books.root / f"out/{name}.png", scene(384, 288))
-    told = {"source_digest": digest(source), **changes}
+    told = {"source_digest": digest(source), "source_bytes": source.stat().st_size, **changes}
     attempt_id = books.sent(POSTERS, name, AT, caps=(MONTH, TOTAL), **told)
     books.ledger.settle(
         attempt_id,
@@ -53,7 +53,7 @@ def bought(books: Books, name: str, *, billed: int = 39_000, text: str | None = 
         code="billed",
         message=None,
         evidence=Evidence(200),
-        result=Result(digest(output), 4096, 384, 288, None, delivered=True),
+        result=Result(digest(output), output.stat().st_size, 384, 288, None, delivered=True),
         who="ana@desk",
         at=AT,
     )
@@ -346,7 +346,13 @@ def test_nothing_outside_of_the_project_is_looked_at(
     (empty_books.root / "link").symlink_to(outside.parent)
     ways = [str(outside), f"../{outside.parent.name}/x.png", "link/x.png", "a\0b.png", "x" * 5000]
     for number, way in enumerate(ways):
-        bought(empty_books, f"p{number}", source_path=way, source_digest=digest(outside))
+        bought(
+            empty_books,
+            f"p{number}",
+            source_path=way,
+            source_digest=digest(outside),
+            source_bytes=outside.stat().st_size,
+        )
     page = page_of(empty_books)
     assert shown(page) == [f"after: out/p{number}.png" for number in reversed(range(len(ways)))]
     assert page.text.count("the source lies outside the project") >= 3

@@ -20,18 +20,18 @@ class Shelf:
 
     def source(self, one: Bought) -> Thumbnail | str:
         """The picture that was sent, or why it is not shown."""
-        return self._at(one.source_path, one.source_digest, "the source")
+        return self._at(one.source_path, one.source_digest, one.source_bytes, "the source")
 
     def result(self, one: Bought) -> tuple[Thumbnail | str, str | None]:
         """The picture that was bought, or why it is not shown; and a remark on where it stands."""
-        found = self._at(one.output_path, one.result_digest, "the picture")
+        found = self._at(one.output_path, one.result_digest, one.result_bytes, "the picture")
         if isinstance(found, Thumbnail):
             return found, None
         copy = self._kept.path(one.result_digest)
-        kept = "there is no copy" if copy is None else _shown(copy, one.result_digest, "the copy")
+        kept = "there is no copy" if copy is None else _shown(copy, one.result_digest, one.result_bytes, "the copy")
         return (kept, f"{found}; this is the copy that was kept") if isinstance(kept, Thumbnail) else (found, None)
 
-    def _at(self, place: str, digest: str, what: str) -> Thumbnail | str:
+    def _at(self, place: str, digest: str, size_bytes: int | None, what: str) -> Thumbnail | str:
         """What stands at a place that the ledger names; nothing outside of the project is looked at."""
         try:
             path = self._root / place
@@ -39,12 +39,12 @@ class Shelf:
                 return f"{what} lies outside the project"
         except (OSError, ValueError):
             return f"{what} cannot be read"
-        return _shown(path, digest, what)
+        return _shown(path, digest, size_bytes, what)
 
 
-def _shown(path: Path, digest: str, what: str) -> Thumbnail | str:
+def _shown(path: Path, digest: str, size_bytes: int | None, what: str) -> Thumbnail | str:
     try:
-        return thumbnail(path, digest, side=SIDE_PIXELS)
+        return thumbnail(path, digest, size_bytes=size_bytes, side=SIDE_PIXELS)
     except Changed:
         return f"{what} has changed since"
     except Unusable as fault:
