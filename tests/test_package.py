@@ -55,12 +55,14 @@ def omixa(
 def test_the_wheel_has_all_that_is_read_at_run_time_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     scaffold = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runner/scaffold").rglob("*") if path.is_file()}
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runner/reports/html").glob("*.[cj]s*")}
+    assert len(page) == 2
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runner").rglob("*.py")}
     migrations = {f"runner/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "migrations").rglob("*.py")}
     assert "runner/migrations/env.py" in migrations
     assert any(name.startswith("runner/migrations/versions/0001") for name in migrations)
     assert len(scaffold) >= 5
-    assert scaffold | code | migrations <= names
+    assert scaffold | page | code | migrations <= names
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name]
     others = {name.partition("/")[0] for name in names} - {"runner"}
     assert all(name.endswith(".dist-info") for name in others), others

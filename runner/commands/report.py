@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.settings import Settings
 
 
-# How many pictures a page shows: larger ones take some 0.3 s each to be made small.
+# How many pictures a page shows: large ones take 0.4 s each to be made small.
 GALLERY, GALLERY_MAX = 100, 10_000
 
 

@@ -78,7 +78,7 @@ def test_transparency_stays(tmp_path: Path) -> None:
 def test_other_bytes_are_not_decoded_whatever_they_are(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", scene())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for other in (encoded(scene(97), "PNG"), b"", b"GIF89a", path.read_bytes() + b"x", path.read_bytes()[:-1]):
+    for other in (encoded(scene(97), "PNG"), b"", b"GIF89a", path.read_bytes() + b"x", path.read_bytes()[:-1] + b"x"):
         path.write_bytes(other)
         with pytest.raises(Changed):
             thumbnail(path, digest, size_bytes=None, side=64)
