@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+APT := -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20
 
 .PHONY: demo test check bench clean
 
@@ -24,10 +25,11 @@ $(VENV)/.run: $(BIN)/python pyproject.toml
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) …"
 	@$(BIN)/python -m pip install --quiet -e '.[dev]'
-	@# The page is tested in a real browser. Where none can be had those tests are skipped, and say so.
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
-	  { echo "installing chromium for the tests …"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
-	  >/dev/null 2>&1; } || echo "there is no chromium: what is tested in a browser will be skipped"
+	@# The page is tested in a real browser. Where none can be had, those tests are skipped, and say so.
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get $(APT) update && \
+	    DEBIAN_FRONTEND=noninteractive apt-get $(APT) install -y --no-install-recommends chromium; }; } >/dev/null 2>&1 || \
+	  echo "there is no chromium here: what is tested in a browser will be skipped"
 	@touch $@
 
 demo: $(VENV)/.run

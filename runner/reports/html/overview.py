@@ -52,7 +52,7 @@ class Overview:
 
     def by_day(self, currency: str, workspace: str) -> dict[str, Sums]:
         """Sums by the workspace's local day; days without attempts are not there."""
-        return self._by(2, currency, workspace)
+        return {str(day): sums for day, sums in self._by(2, currency, workspace).items()}
 
     def by_recipe(self, currency: str) -> dict[str | None, Sums]:
         """Sums by recipe, the dearest first."""
@@ -62,15 +62,15 @@ class Overview:
         """Sums by cost centre, the dearest first; None: without one."""
         return _dearest_first(self._by(4, currency))
 
-    def _by(self, at: int, currency: str, workspace: str | None = None) -> dict[str, Sums]:
-        found: dict[str, Sums] = {}
+    def _by(self, at: int, currency: str, workspace: str | None = None) -> dict[str | None, Sums]:
+        found: dict[str | None, Sums] = {}
         for key, sums in self._groups.items():
             if key[0] == currency and workspace in (None, key[1]):
-                found.setdefault(key[at], Sums()).add(sums)  # type: ignore[arg-type]
+                found.setdefault(key[at], Sums()).add(sums)
         return found
 
 
-def _dearest_first(groups: dict[str, Sums]) -> dict[str | None, Sums]:
+def _dearest_first(groups: dict[str | None, Sums]) -> dict[str | None, Sums]:
     def order(group: tuple[str | None, Sums]) -> tuple[int, int, bool, str]:
         name, sums = group
         return -sums.settled_micros, -sums.open_micros, name is None, name or ""
