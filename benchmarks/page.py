@@ -112,7 +112,7 @@ def main() -> int:
                     figures.append((load, paint, 1000 * (time.perf_counter() - began)))
             load, paint, jump = sorted(figures)[len(figures) // 2]
             print(
-                f"{gallery:5} pictures: {file.stat().st_size / 2**20:5.1f} MiB, written in {took:.1f} s of CPU with at "
+                f"{gallery:5} pictures: {file.stat().st_size / 2**20:5.2f} MiB, written in {took:.1f} s of CPU with at "
                 f"most {peak} MiB; something to read after {paint:.0f} ms, loaded after {load:.0f} ms, the last "
                 f"picture {jump:.0f} ms after jumping there"
             )

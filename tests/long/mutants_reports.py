@@ -485,7 +485,7 @@ REPORTS = (
         "runner/reports/html/overview.py",
         "sums = self._groups.get(key)",
         "sums = None",
-        f"{FILES} -k page",
+        f"{PAGE} -k add_up_to_the_total",
     ),
     Mutant(
         "page-sorts-floats",
