@@ -11,9 +11,9 @@ from runner.images.thumbnails import Changed, Thumbnail, thumbnail
 
 __all__ = [
     "STAMP_BYTES_MAX",
+    "Changed",
     "Claim",
     "Edit",
-    "Changed",
     "Picture",
     "Prepared",
     "ResultFacts",

@@ -16,7 +16,7 @@ SHORT_COMMIT = 12
 def write(report: Report, out: TextIO) -> None:
     """Write the tables. What is open and what is unknown stand in their own columns, never in `settled`."""
     print(_title(report), file=out)
-    for line in _closed(report):
+    for line in closed_lines(report):
         print(line, file=out)
     if not report.lines:
         print("\nno attempts", file=out)
@@ -50,7 +50,7 @@ def _title(report: Report) -> str:
     return clean(f"usage by {', '.join(report.by)} · {whose} · {days}")
 
 
-def _closed(report: Report) -> Iterator[str]:
+def closed_lines(report: Report) -> Iterator[str]:
     """How far each workspace is closed within the days of the report."""
     newest = {one.workspace: one for one in report.closings}
     for one in newest.values():

@@ -55,8 +55,8 @@ class Amounts:
 
     @property
     def total(self) -> int:
-        """The length of the bar."""
-        return self.settled + self.open + self.unknown
+        """The length of the bar. What a correction takes out, which is below zero, has none."""
+        return max(0, self.settled) + max(0, self.open) + max(0, self.unknown)
 
     def __add__(self, other: "Amounts") -> "Amounts":
         return Amounts(self.settled + other.settled, self.open + other.open, self.unknown + other.unknown)

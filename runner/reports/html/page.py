@@ -2,7 +2,7 @@
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +16,7 @@ from runner.reports.html.gallery import Shelf
 from runner.reports.html.markup import Markup, element, from_file, joined
 from runner.reports.html.overview import Overview
 from runner.reports.report import Line, Report
+from runner.reports.text import closed_lines
 from runner.terminal import counted
 from runner.windows import local_day
 
@@ -95,15 +96,23 @@ def _days(report: Report) -> str:
     return str(Span(report.first_day, report.last_day))
 
 
+def _workspaces(report: Report, book: Book) -> Iterable[str]:
+    """Whose days they are. What is closed keeps its zones, whatever omixa.toml has by now."""
+    if report.workspace is not None:
+        return [report.workspace]
+    return [one.workspace for one in report.closings] or book.zones
+
+
 def _title(report: Report, book: Book) -> Markup:
     whose = f"workspace {report.workspace}" if report.workspace else "all workspaces"
     days = str(Span(report.first_day, report.last_day, report.span))
-    zones = sorted(set(book.zones.values())) if report.workspace is None else [book.zone(report.workspace)]
+    zones = sorted({book.zone(name, report.last_day or "") for name in _workspaces(report, book)})
     local = f"days are those of {', '.join(zones)}" if zones else "days are the workspaces' own"
     return element(
         "header",
         element("h1", "What pictures cost"),
         element("p", element("strong", days), f" · {whose}", class_="subject"),
+        *(element("p", line, class_="note") for line in closed_lines(report)),
         element("p", f"made {book.made_at:%Y-%m-%d %H:%M:%S} UTC by {book.program} · {local}", class_="note"),
     )
 
@@ -182,7 +191,7 @@ def _spending(report: Report, book: Book, sight: Sight, currency: str) -> Markup
             sight.overview.by_day(currency, workspace),
             report.first_day,
             report.last_day,
-            local_day(book.made_at, book.zone(workspace)),
+            local_day(book.made_at, book.zone(workspace, report.last_day or "")),
             {day: cap for (whose, day), cap in sight.day_caps.items() if whose == workspace},
             [one for one in report.budgets if one.workspace == workspace and one.recipe is None],
         )

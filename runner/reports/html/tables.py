@@ -29,9 +29,11 @@ _NUMBERS: Sequence[_Number] = (
     ("of which unknown", "money", "unknown_micros"),
 )
 # Mostly there is none: these columns are there when there is.
-_WASTE: Sequence[_Number] = (
+_RARE: Sequence[_Number] = (
     ("no usable picture", "money", "unusable_micros"),
     ("bought again", "money", "again_micros"),
+    ("reconciled", "money", "reconciled_micros"),
+    ("corrections", "count", "correction_count"),
 )
 
 
@@ -39,7 +41,7 @@ def report(shown: Report, currency: str) -> Markup:
     """The lines of one currency with their total, as every other format has them. Sorts where scripts run."""
     compared = shown.before_span is not None
     total = shown.total(currency)
-    numbers = [*_NUMBERS, *(one for one in _WASTE if getattr(total.sums, one[2]))]
+    numbers = [*_NUMBERS, *(one for one in _RARE if getattr(total.sums, one[2]))]
     names = [name if kind == "count" else f"{name} {currency}" for name, kind, _ in numbers]
     names += [f"settled {shown.before_span} {currency}", f"change {currency}"] if compared else []
     names += [f"a picture cost {currency}"]
