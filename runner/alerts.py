@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from runner.diagnostics import masked
 from runner.identity import who
@@ -38,7 +38,14 @@ ERROR_LENGTH_MAX = 200
 INSTALL = "pip install 'omixa-runner[alerts]'"
 
 # What apprise calls a message of each kind; its services choose a colour or a picture by it.
-_TYPES = {"test": "info", "breach": "failure", "stop": "failure", "frozen": "failure", "clock": "failure"}
+_TYPES = {
+    "test": "info",
+    "report": "info",
+    "breach": "failure",
+    "stop": "failure",
+    "frozen": "failure",
+    "clock": "failure",
+}
 
 
 # ---- what others tell us
@@ -194,11 +201,41 @@ def _deliver(
 
 
 def send(channel: Channel, alert: Alert, settings: Settings, *, timeout_s: int = SEND_TIMEOUT_S) -> str | None:
-    """Send an alert to a channel now; None when it arrived, else why not: short, and without the channel's URL."""
+    """Send an alert to a channel now; None when it arrived, else why not: short, and without the channel's URL.
+
+    The files that a report names go with it, as they were when it was recorded, or nothing goes.
+    """
+    files = enclosed(alert, settings)
+    if isinstance(files, str):
+        return files
     if channel.command is not None:
-        return _run_command(channel.command, alert, settings, timeout_s)
+        return _run_command(channel.command, alert, files, settings, timeout_s)
     assert channel.url_env is not None
-    return _through_apprise(channel.url_env, alert, settings, timeout_s)
+    return _through_apprise(channel.url_env, alert, files, settings, timeout_s)
+
+
+_ENCLOSED = re.compile(r"(?:: |, )([^,;]+?) \(SHA-256 ([0-9a-f]{64})\)")
+
+
+def enclosed(alert: Alert, settings: Settings) -> list[Path] | str:
+    """The files of a report, which its record names with their digests; none for other alerts. Or what is wrong."""
+    if alert.kind != "report":
+        return []
+    folders = [order.folder for order in settings.reports.values()]
+    files = []
+    for name, digest in _ENCLOSED.findall(alert.message):
+        file = Path(os.path.normpath(settings.root / name))
+        # Whatever the ledger says: nothing but reports is sent.
+        if file.parent not in folders:
+            return f"`{clean(name)}` is in no folder of a report of omixa.toml"
+        try:
+            found = sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            return f"`{clean(name)}` cannot be read: {error.strerror}"
+        if found != digest:
+            return f"`{clean(name)}` was changed since the report was made"
+        files.append(file)
+    return files
 
 
 def trouble(channel: Channel, settings: Settings) -> tuple[str, str] | None:
@@ -221,11 +258,15 @@ def _unset(variable: str) -> str:
 
 
 def title(alert: Alert) -> str:
-    """The alert in one line: `omixa: budget of workspace studio`."""
+    """The alert in one line: `omixa: budget of workspace studio`, `omixa: report monthly of 2026-10`."""
+    if alert.kind == "report":
+        return f"omixa: {alert.message.partition(': ')[0]}"
     return f"omixa: {alert.kind}" + ("" if alert.workspace is None else f" of workspace {alert.workspace}")
 
 
-def _run_command(command: Sequence[str], alert: Alert, settings: Settings, timeout_s: int) -> str | None:
+def _run_command(
+    command: Sequence[str], alert: Alert, files: Sequence[Path], settings: Settings, timeout_s: int
+) -> str | None:
     """Run a program with the alert on its standard input as JSON, and in its environment."""
     told: dict[str, str | None] = {
         "schema": "omixa.alert/1",
@@ -239,9 +280,12 @@ def _run_command(command: Sequence[str], alert: Alert, settings: Settings, timeo
         "who": alert.who,
     }
     named = {f"OMIXA_ALERT_{name.upper()}": value or "" for name, value in told.items() if name != "schema"}
+    places: dict[str, object] = {"files": [str(file) for file in files]} if files else {}
+    if files:
+        named["OMIXA_ALERT_FILES"] = "\n".join(map(str, files))
     try:
         environment = _environment(settings) | named
-        code, _ = _run(command, json.dumps(told), environment, settings.root, timeout_s, hear=False)
+        code, _ = _run(command, json.dumps({**told, **places}), environment, settings.root, timeout_s, hear=False)
     except OSError as error:
         return f"`{clean(command[0])}` cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
@@ -249,17 +293,20 @@ def _run_command(command: Sequence[str], alert: Alert, settings: Settings, timeo
     return None if code == 0 else f"`{clean(command[0])}` ended with {code}"
 
 
-def _through_apprise(variable: str, alert: Alert, settings: Settings, timeout_s: int) -> str | None:
+def _through_apprise(
+    variable: str, alert: Alert, files: Sequence[Path], settings: Settings, timeout_s: int
+) -> str | None:
     """Send by the apprise URL in an environment variable, in another process: it may hang, and prints what it likes."""
     url = os.environ.get(variable)
     if not url:
         return _unset(variable)
     body = alert.message if alert.hint is None else f"{alert.message}\n{alert.hint}"
     told = {"title": title(alert), "body": body, "type": _TYPES.get(alert.kind, "warning")}
+    message = {**told, "attach": [f"file://{quote(str(file))}" for file in files]}
     # -P: nothing is imported from the folder of that file, nor from where omixa was started.
     command = [sys.executable, "-P", str(Path(__file__).with_name("messenger.py")), variable]
     try:
-        code, output = _run(command, json.dumps(told), _environment(settings), settings.root, timeout_s)
+        code, output = _run(command, json.dumps(message), _environment(settings), settings.root, timeout_s)
         answer = json.loads(output) if code == 0 else {"code": "failed", "said": f"it ended with {code}"}
     except subprocess.TimeoutExpired:
         return f"apprise took longer than {timeout_s} s, and was ended"

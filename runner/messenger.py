@@ -1,8 +1,9 @@
 """One message through apprise, in a process of its own: what hangs there is killed, what it prints is not heard.
 
-`python messenger.py VARIABLE` reads `{"title": …, "body": …, "type": …}` from standard input and sends it to what the
-apprise URL in that environment variable names. It answers with one JSON object: a stable `code`, and in `said` what
-apprise had to say, which can quote the URL: whoever reads it takes that out. Imports nothing else of this program.
+`python messenger.py VARIABLE` reads `{"title": …, "body": …, "type": …, "attach": [URL of a file, …]}` from standard
+input and sends it to what the apprise URL in that environment variable names. It answers with one JSON object: a stable
+`code`, and in `said` what apprise had to say, which can quote the URL: whoever reads it takes that out. Imports nothing
+else of this program.
 """
 
 import json
@@ -35,7 +36,9 @@ def send(url: str, message: dict[str, Any]) -> dict[str, str]:
     service = apprise.Apprise(asset=asset)
     if not service.add(url) or not len(service):
         return {"code": "bad-url", "said": ""}
-    arrived = service.notify(title=message["title"], body=message["body"], notify_type=message["type"])
+    arrived = service.notify(
+        title=message["title"], body=message["body"], notify_type=message["type"], attach=message["attach"] or None
+    )
     return {"code": "sent" if arrived else "failed", "said": " ".join(ear.heard)}
 
 

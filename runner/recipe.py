@@ -34,7 +34,7 @@ from runner.declared import (
     wrong,
 )
 from runner.diagnostics import Place, Problem, Problems, did_you_mean
-from runner.settings import Names, Preset, Settings, TimeZone, names_of, preset_problems
+from runner.settings import Names, Preset, Settings, TimeZone, cron_text, names_of, preset_problems
 from runner.tomlfile import Loc, TomlFile
 from runner.tomlfile import read as read_toml
 
@@ -171,16 +171,6 @@ def _glob(value: str) -> str:
     return value
 
 
-def _cron(value: str) -> str:
-    fault = slots.check(value)
-    if fault is not None:
-        # Most likely copied from a cron with seconds: the last five fields are what was meant.
-        five = " ".join(value.split()[1:])
-        label = f"did you mean `{five}`?" if slots.check(five) is None else None
-        raise wrong("bad-cron", f"`{shown(value)}` {fault}", label=label)
-    return value
-
-
 def _every(value: str) -> str:
     if slots.interval_s(value) is not None:
         return value
@@ -274,7 +264,7 @@ class ScheduleTable(Declared):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["cron"]}, {"required": ["every"]}]})
 
-    cron: Annotated[str, AfterValidator(_cron)] | None = Field(
+    cron: Annotated[str, AfterValidator(cron_text)] | None = Field(
         default=None,
         description="Five fields: minute, hour, day of the month, month, weekday.",
         examples=["0 2 * * 1-5"],

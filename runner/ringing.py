@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from runner import alerts, jobs, witness
@@ -12,6 +12,7 @@ from runner.ledger.alerting import Alert, Sending
 from runner.ledger.database import Database
 from runner.ledger.occasions import Occasion, window_key
 from runner.ledger.values import Cap
+from runner.mailing import Postman
 from runner.outlook import Outlook, outlook
 from runner.settings import Settings
 from runner.watch import Watch
@@ -32,6 +33,7 @@ class Ringer:
     _made: float | None = None
     _foreseen: Sequence[Occasion] = ()
     _compared: float | None = None
+    _postman: Postman = field(default_factory=Postman)
 
     def ring(self, at: datetime) -> tuple[list[Alert], list[Sending]]:
         """Record what is new, and send what waits; the new alerts, and how each sending ended. Raises OmixaError."""
@@ -41,6 +43,7 @@ class Ringer:
         recipes = [recipe for workspace in settings.workspaces for recipe in self.watch.recipes_of(workspace)]
         told = [*self._broken(), *self._predicted(at), *self._contradicted(settings)]
         found = alerts.evaluate(settings, recipes, self.database, at=at, told=told)
+        found += self._postman.post(settings, self.database, at=at)
         return found, alerts.deliver(settings, self.database, at=at)
 
     def _broken(self) -> list[Occasion]:

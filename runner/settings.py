@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from runner import slots
 from runner.contracts import CONTRACTS
 from runner.contracts.contract import Contract, OptionValue
 from runner.contracts.contract import Field as ContractField
@@ -53,7 +54,14 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("alerts", "to", "*", "on"): 50,
     ("alerts", "to", "*", "workspaces"): 1000,
     ("alerts", "to", "*", "command"): 100,
+    ("reports",): 100,
+    ("reports", "*", "formats"): 20,
+    ("reports", "*", "to"): 50,
+    ("reports", "*", "by"): 50,
 }
+
+# What `omixa report --format` knows: the registry in runner/reports, which a test compares.
+REPORT_FORMATS = ("text", "csv", "json", "xlsx", "beancount", "focus", "focus-parquet", "parquet")
 
 # What an alert can be about; docs/alerts.md says when each fires.
 ALERT_KINDS = (
@@ -145,6 +153,23 @@ class AlertSettings(Declared):
     channels: tuple[Channel, ...] = ()
 
 
+class ReportOrder(Declared):
+    """A report that is made and sent by itself: about the last whole `window` before each moment of its timing.
+
+    `account`: the workspace by its name in the ledger; None: all. `to`: names of channels. `folder`: absolute.
+    """
+
+    name: str
+    timing: slots.Timing
+    formats: tuple[str, ...]
+    to: tuple[str, ...]
+    window: Literal["day", "week", "month", "quarter", "year"] = "month"
+    account: str | None = None
+    by: tuple[str, ...] = ("recipe",)
+    compare: bool = False
+    folder: Path
+
+
 class SandboxSettings(Declared):
     """How the built-in sandbox behaves: what it bills for a picture, and how long it waits before it answers."""
 
@@ -186,6 +211,7 @@ class Settings(Declared):
     ledger: LedgerSettings
     audit: AuditSettings = AuditSettings()
     alerts: AlertSettings = AlertSettings()
+    reports: dict[str, ReportOrder] = Field(default_factory=dict)
     sandbox: SandboxSettings
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
@@ -313,6 +339,26 @@ def _argument(value: str) -> str:
         return value
     what = "empty" if not value else "too long" if len(value) > 1000 else "not printable"
     raise wrong("bad-argument", f"a word of a command is {what}", hint="each word stands alone: no shell reads them")
+
+
+def cron_text(value: str) -> str:
+    """The validator of a cron expression."""
+    fault = slots.check(value)
+    if fault is not None:
+        # Most likely copied from a cron with seconds: the last five fields are what was meant.
+        five = " ".join(value.split()[1:])
+        label = f"did you mean `{five}`?" if slots.check(five) is None else None
+        raise wrong("bad-cron", f"`{shown(value)}` {fault}", label=label)
+    return value
+
+
+def _report_format(value: str) -> str:
+    if value in REPORT_FORMATS:
+        return value
+    closest = did_you_mean(value, REPORT_FORMATS)
+    label = f"did you mean `{closest}`?" if closest else None
+    hint = None if closest else f"known: {', '.join(f'`{name}`' for name in REPORT_FORMATS)}"
+    raise wrong("unknown-format", f"there is no report format `{shown(value)}`", label=label, hint=hint)
 
 
 def _option_schema(field: ContractField) -> dict[str, Any]:
@@ -450,6 +496,31 @@ class AlertsTable(Declared):
     to: list[ChannelTable] = Field(default=[], description="Where alerts go; without any they are only recorded.")
 
 
+class ReportTable(Declared):
+    """A report that a scheduler makes and sends through the channels of alerts."""
+
+    schedule: Annotated[str, AfterValidator(cron_text)] = Field(
+        description="When: five fields: minute, hour, day of the month, month, weekday.", examples=["0 7 1 * *"]
+    )
+    time_zone: TimeZone | None = Field(
+        default=None, description="IANA name; without it the workspace's, or the one that all share, or UTC."
+    )
+    formats: list[Annotated[str, AfterValidator(_report_format)]] = Field(
+        min_length=1,
+        description="What it is made as; each is a file.",
+        examples=[["xlsx", "csv"]],
+        json_schema_extra={"items": {"enum": [*REPORT_FORMATS], "type": "string"}},
+    )
+    to: list[str] = Field(min_length=1, description="Names of channels, of `[[alerts.to]]`.", examples=[["finance"]])
+    window: Literal["day", "week", "month", "quarter", "year"] = Field(
+        default="month", description="It is about the last whole one before the moment it is due."
+    )
+    workspace: str | None = Field(default=None, description="Only about this workspace (default: all).")
+    by: list[str] = Field(default=["recipe"], min_length=1, description="What it groups by, as `omixa report --by`.")
+    compare: bool = Field(default=False, description="What was settled in the window before, too.")
+    folder: PathText = Field(default="reports", description="Where its files are kept, relative to this file.")
+
+
 class SandboxTable(Declared):
     """The built-in local endpoint."""
 
@@ -579,6 +650,7 @@ class SettingsFile(Declared):
     ledger: LedgerTable = Field(default=LedgerTable(), description="The ledger: every request, every cent.")
     audit: AuditTable = Field(default=AuditTable(), description="How the ledger's chain can be checked from outside.")
     alerts: AlertsTable = Field(default=AlertsTable(), description="What is told without being asked, and to whom.")
+    reports: dict[Name, ReportTable] = Field(default={}, description="Reports that come by themselves, by name.")
     sandbox: SandboxTable = Field(default=SandboxTable(), description="How the built-in local endpoint behaves.")
     workspaces: dict[Name, WorkspaceTable] = Field(
         description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
@@ -625,6 +697,7 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
         ledger=LedgerSettings(url=table.ledger.url),
         audit=AuditSettings(checkpoints=table.audit.checkpoints, keys=tuple(table.audit.keys)),
         alerts=_alerts(table.alerts),
+        reports={name: _report(name, report, table, root) for name, report in table.reports.items()},
         sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
         workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
         presets=table.presets,
@@ -650,6 +723,25 @@ def _alerts(table: AlertsTable) -> AlertSettings:
             )
             for one in table.to
         ),
+    )
+
+
+def _report(name: str, table: ReportTable, whole: SettingsFile, root: Path) -> ReportOrder:
+    workspace = (
+        None if table.workspace is None else _workspace(table.workspace, whole.workspaces[table.workspace], root)
+    )
+    zones = {one.time_zone for one in ([workspace] if workspace is not None else whole.workspaces.values())}
+    zone = table.time_zone or (zones.pop() if len(zones) == 1 else "UTC")
+    return ReportOrder(
+        name=name,
+        timing=slots.Timing(table.schedule, None, zone),
+        formats=tuple(dict.fromkeys(table.formats)),
+        to=tuple(dict.fromkeys(table.to)),
+        window=table.window,
+        account=None if workspace is None else workspace.account,
+        by=tuple(table.by),
+        compare=table.compare,
+        folder=absolute(root, table.folder),
     )
 
 
@@ -684,6 +776,23 @@ def _cross_problems(file: TomlFile) -> Iterator[Problem]:
     if isinstance(alerts, dict):
         yield from _threshold_problems(file, alerts.get("thresholds"))
         yield from _channels_problems(file, alerts.get("to"))
+    for name, report in tables(file.data, "reports").items():
+        yield from _report_problems(file, ("reports", name), report, alerts)
+
+
+def _report_problems(file: TomlFile, loc: Loc, report: Mapping[str, Any], alerts: object) -> Iterator[Problem]:
+    told = alerts.get("to") if isinstance(alerts, dict) else None
+    channels = [one.get("name") for one in (told if isinstance(told, list) else ()) if isinstance(one, dict)]
+    known = [name for name in channels if isinstance(name, str)]
+    wanted = report.get("to")
+    for number, name in enumerate(wanted if isinstance(wanted, list) else ()):
+        if isinstance(name, str) and name not in known:
+            place = file.place((*loc, "to", number), value=True)
+            yield unknown("unknown-channel", "channel", name, known, place)
+    workspace, workspaces = report.get("workspace"), tables(file.data, "workspaces")
+    if isinstance(workspace, str) and workspace not in workspaces:
+        place = file.place((*loc, "workspace"), value=True)
+        yield unknown("unknown-workspace", "workspace", workspace, workspaces, place)
 
 
 def _endpoint_problems(file: TomlFile, name: str, endpoint: Mapping[str, Any]) -> Iterator[Problem]:

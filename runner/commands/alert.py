@@ -132,13 +132,13 @@ def _listing(shown: list[dict[str, Any]]) -> str:
     for one in shown:
         lines.append(f"{one['at'][:16].replace('T', ' ')} UTC  {one['kind']}  {clean(one['message'])}")
         for sending in one["sendings"]:
-            lines.append(f"    {_how_far(sending)}")
+            lines.append(f"    {how_far(sending)}")
         if not one["sendings"]:
             lines.append("    sent nowhere")
     return "\n".join(lines)
 
 
-def _how_far(sending: dict[str, Any]) -> str:
+def how_far(sending: dict[str, Any]) -> str:
     """How far an alert has come on a channel, in words: `ops: sent 2026-11-22 16:47 UTC`."""
     from runner.terminal import clean
 
@@ -174,7 +174,7 @@ def _test(project: str | None, name: str | None) -> int:
         at = clock()
         alert = alerts.record_test(database, wanted, at=at)
         done = alerts.deliver(settings, database, at=at, only=alert.key)
-    return _told(done)
+    return told(done)
 
 
 def _named(settings: "Settings", name: str | None) -> list[str]:
@@ -194,7 +194,7 @@ def _named(settings: "Settings", name: str | None) -> list[str]:
     raise UsageError(f"there is no channel `{name}`", f"did you mean `{closest}`?" if closest else f"known: {listed}")
 
 
-def _told(done: "list[Sending]") -> int:
+def told(done: "list[Sending]") -> int:
     """Say of each sending what became of it; the exit code: FAILED when one did not arrive."""
     from runner.errors import ExitCode
     from runner.ledger.database import moment
@@ -215,15 +215,18 @@ def _told(done: "list[Sending]") -> int:
 def _check(project: str | None) -> int:
     from runner import alerts
     from runner.jobs import clock
+    from runner.mailing import Postman
     from runner.ringing import contradicted
     from runner.terminal import clean
 
     with reading.ledger(project, create=True) as (settings, database):
         recipes, invalid = _recipes(settings.root)
-        at, told = clock(), [*invalid, *contradicted(database, settings)]
-        for alert in alerts.evaluate(settings, recipes, database, at=at, told=told):
+        at, occasions = clock(), [*invalid, *contradicted(database, settings)]
+        for alert in alerts.evaluate(settings, recipes, database, at=at, told=occasions):
             print(f"{alert.kind}: {clean(alert.message)}")
-        return _told(alerts.deliver(settings, database, at=at))
+        for alert in Postman().post(settings, database, at=at):
+            print(clean(alert.message))
+        return told(alerts.deliver(settings, database, at=at))
 
 
 def _recipes(root: "Path") -> "tuple[list[Recipe], list[Occasion]]":
@@ -259,4 +262,4 @@ def _retry(project: str | None) -> int:
         at = clock()
         again = Alerting(database).retry(who=who(), at=at) if database.path is not None else 0
         print(f"{counted(again, 'message')} to send")
-        return _told(alerts.deliver(settings, database, at=at))
+        return told(alerts.deliver(settings, database, at=at))

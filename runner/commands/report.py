@@ -2,28 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import reading
 
 if TYPE_CHECKING:
-    from runner.ledger.database import Database
-    from runner.ledger.totals import DayTotal
-    from runner.ledger.usage import UsageRow
     from runner.reports import Format
-    from runner.reports.days import Span
-    from runner.reports.html import Sight
-    from runner.settings import Settings
-
-
-# How many pictures a page shows: large ones take 0.4 s each to be made small.
-GALLERY, GALLERY_MAX = 100, 10_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    from runner.reports import FORMATS
+    from runner.reports import FORMATS, GALLERY
     from runner.reports.report import KEYS, LABEL
 
     parser.description = (
@@ -43,6 +32,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gallery", type=int, metavar="N", help=f"with html: the N newest pictures, 0: none (default: {GALLERY})"
     )
+    mailed = parser.add_mutually_exclusive_group()
+    mailed.add_argument("--send", metavar="NAME", help="make the `[reports.NAME]` of omixa.toml now, and send it")
+    mailed.add_argument("--scheduled", action="store_true", help="the reports of omixa.toml: when each comes, and came")
+    parser.add_argument("--json", action="store_true", help="with --scheduled: one JSON object on stdout")
     parser.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
 
 
@@ -56,18 +49,23 @@ def run(
     format: str | None,  # noqa: A002 - named as the argument is
     gallery: int | None,
     out: str | None,
+    send: str | None = None,
+    scheduled: bool = False,
+    json: bool = False,
     **days: Any,
 ) -> int:
     """Write the report."""
-    from runner import __version__
+    if send is not None or scheduled:
+        from runner.commands import mailed
+
+        return mailed.listing(project, as_json=json) if send is None else mailed.send(project, send)
     from runner.errors import ExitCode, UsageError
     from runner.jobs import clock
-    from runner.ledger import closed, totals
-    from runner.reports import FORMATS, by_ending
-    from runner.reports.book import Book, made_at
+    from runner.reports import FORMATS, GALLERY, by_ending
     from runner.reports.days import asked
+    from runner.reports.made import Wanted, write
     from runner.reports.output import output
-    from runner.reports.report import LABEL, build, parse_keys
+    from runner.reports.report import LABEL, parse_keys
     from runner.windows import local_day
 
     wanted = format or by_ending(out or "") or "text"
@@ -81,74 +79,18 @@ def run(
         today = local_day(clock(), reading.zone_of(name, settings))
         periods = {period: days[period] for period in ("month", "quarter", "year")}
         span = asked(days["first_day"], days["last_day"], **periods, today=today)
-        earlier = span.before() if compare else None
-
-        def rows(of: "Span") -> "Iterator[UsageRow]":
-            return closed.rows(database, workspace=name, first_day=of.first_day, last_day=of.last_day)
-
-        def sums(of: "Span") -> "Iterator[UsageRow] | Iterator[DayTotal]":
-            if not totals.tell(keys):
-                return rows(of)
-            return totals.rows(database, keys, workspace=name, first_day=of.first_day, last_day=of.last_day)
-
-        frame = closed.frame(database, workspace=name, first_day=span.first_day, last_day=span.last_day)
-        program, now = frame.made_by(f"omixa-runner {__version__}", clock())
-        zones = {one.account: one.time_zone for one in settings.workspaces.values()}
-        title = f"usage · {f'workspace {name}' if name else 'all workspaces'} · {span}"
-        book = Book(title, program, made_at(now), zones, frame.closings)
-        if chosen.of == "attempts":
-            with output(out, binary=chosen.is_binary) as stream:
-                chosen.write(rows(span), book, stream)
-            return int(ExitCode.OK)
-        if chosen.of == "workbook":
-            keys = tuple(dict.fromkeys(("cost-centre", *keys)))
-        budgets: list[Any] = []
-        if chosen.of == "page" or (span.first_day is not None and span.last_day is not None):
-            of = {"workspace": name, "first_day": span.first_day, "last_day": span.last_day}
-            budgets = closed.spent(database, frame.closings, **of)
-        sight = _sight(settings, database, name, span, gallery) if chosen.of == "page" else None
-        report = build(
-            sums(span) if sight is None else sight.overview.watch(rows(span)),
-            keys,
-            before=None if earlier is None else sums(earlier),
-            top=top,
-            workspace=name,
-            first_day=span.first_day,
-            last_day=span.last_day,
-            span=span.name,
-            before_span=None if earlier is None else earlier.name,
-            budgets=tuple(budgets),
-            closings=frame.closings if span.first_day or span.last_day else (),
-        )
-    with output(out, binary=chosen.is_binary) as stream:
-        framed = {"groups": (), "workbook": (book,), "page": (book, sight)}[chosen.of]
-        chosen.write(report, *framed, stream)
-    for key in report.absent:
+        made = Wanted(chosen, keys, name, span, compare, top, GALLERY if gallery is None else gallery)
+        with output(out, binary=chosen.is_binary) as stream:
+            report = write(made, settings, database, stream, at=clock())
+    for key in () if report is None else report.absent:
         print(f"warning: no attempt in this report has the label `{key.removeprefix(LABEL)}`", file=sys.stderr)
     return int(ExitCode.OK)
-
-
-def _sight(
-    settings: "Settings", database: "Database", workspace: str | None, span: "Span", gallery: int | None
-) -> "Sight":
-    """What a page shows beside its table."""
-    from runner.jobs import results
-    from runner.ledger import exhibits
-    from runner.reports.html import Overview, Shelf, Sight
-
-    limit = GALLERY if gallery is None else gallery
-    days = {"first_day": span.first_day, "last_day": span.last_day}
-    return Sight(
-        Overview(),
-        exhibits.day_caps(database),
-        exhibits.bought(database, workspace=workspace, limit=limit, **days) if limit else [],
-        Shelf(settings.root, results(settings)),
-    )
 
 
 def _refuse(name: str, chosen: "Format", *, grouped: bool, gallery: int | None, out: str | None) -> None:
     """Raises UsageError for what a format cannot do, before anything is read."""
     from runner.errors import UsageError
+    from runner.reports import GALLERY_MAX
 
     if gallery is not None and chosen.of != "page":
         raise UsageError(f"`--gallery` goes with `--format html` only; this is `{name}`", "leave it away")

@@ -23,6 +23,7 @@ ALERTS_EVERY_S = 30
 
 def serve(project: str | None, *, yes: bool, port: int | None, form: str | None) -> int:
     """Run what is due until SIGTERM or Ctrl-C; what is in flight then finishes. Raises before anything is begun."""
+    from runner import mailing
     from runner.diagnostics import Problems
     from runner.errors import ExitCode
     from runner.jobs import claim_home
@@ -37,6 +38,8 @@ def serve(project: str | None, *, yes: bool, port: int | None, form: str | None)
     settings, recipes, problems = load_all(root, [])
     if settings is None:
         raise Problems(problems)
+    if unmakeable := mailing.problems(settings):
+        raise Problems(unmakeable)
     _need_consent(recipes, settings, yes=yes)
     logs.open_log(sys.stderr, _form(form))
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, select, text
 from runner.ledger import clocks, records
 from runner.ledger.chain import Writing
 from runner.ledger.database import Database, moment
-from runner.ledger.occasions import Lookout, Occasion, untold
+from runner.ledger.occasions import Lookout, Occasion, known_keys, untold
 from runner.ledger.office import Office
 from runner.ledger.tables import ALERT_SENDINGS, ALERTS, ENTRIES, EVERYWHERE
 
@@ -40,6 +40,13 @@ _ALERT = (
     select(ALERTS, ENTRIES.c.who)
     .join(ENTRIES, ENTRIES.c.id == ALERTS.c.entry_id)
     .where(ALERTS.c.key == bindparam("alert"))
+)
+_NEWEST_OF = (
+    select(ALERTS, ENTRIES.c.who)
+    .join(ENTRIES, ENTRIES.c.id == ALERTS.c.entry_id)
+    .where(ALERTS.c.key > bindparam("prefix"), ALERTS.c.key < bindparam("end"))
+    .order_by(ALERTS.c.entry_id.desc())
+    .limit(1)
 )
 _SENDINGS = (
     select(ALERT_SENDINGS).where(ALERT_SENDINGS.c.alert == bindparam("alert")).order_by(ALERT_SENDINGS.c.channel)
@@ -115,6 +122,13 @@ class Alerting(Office):
         with self._write(at) as writing:
             return _put_alert(writing, one, channels, who, at)
 
+    def record_once(self, one: Occasion, channels: Sequence[str], *, who: str, at: datetime) -> Alert | None:
+        """Record one alert, unless there is one of its key already: then None, and nothing is written."""
+        with self._write(at) as writing:
+            if known_keys(writing.connection, [one.key]):
+                return None
+            return _put_alert(writing, one, channels, who, at)
+
     def claim(self, found: Sending, *, until: datetime, who: str, at: datetime) -> Sending | None:
         """Become the one who sends, up to a moment; None when another process was faster."""
         with self._write(at) as writing:
@@ -183,6 +197,19 @@ def alert(database: Database, key: str) -> Alert:
     """The alert of a key that is there."""
     with database.read() as connection:
         return _alert_of(connection.execute(_ALERT, {"alert": key}).one())
+
+
+def known(database: Database, keys: Sequence[str]) -> set[str]:
+    """Those of the keys that an alert was recorded of."""
+    with database.read() as connection:
+        return known_keys(connection, keys)
+
+
+def newest_of(database: Database, prefix: str) -> tuple[Alert, list[Sending]] | None:
+    """The newest alert whose key begins so, with what became of it on each channel; None: there is none."""
+    with database.read() as connection:
+        row = connection.execute(_NEWEST_OF, {"prefix": prefix, "end": f"{prefix}~"}).one_or_none()
+        return None if row is None else (_alert_of(row), _sendings(connection, row.key))
 
 
 # ---- rows

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+# How many pictures a page shows, and the most that it can: large ones take 0.4 s each to be made small.
+GALLERY, GALLERY_MAX = 100, 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Format:

@@ -6,7 +6,81 @@ SLOTS, WATCH, SCHEDULE, AGENDA = "runner/slots.py", "runner/watch.py", "runner/s
 FORECAST, ALERTING, OCCASIONS = "runner/forecast.py", "runner/ledger/alerting.py", "runner/ledger/occasions.py"
 STEPS, ALERTS = "tests/schedule/test_steps.py", "tests/alerts"
 
+MAILING, MAILED = "runner/mailing.py", "tests/alerts/test_mailing.py"
+
 JOBS = (
+    Mutant(
+        "report-sent-twice",
+        "any number of schedulers record a report once",
+        "runner/ledger/alerting.py",
+        "if known_keys(writing.connection, [one.key]):",
+        "if not one.key:",
+        f"{MAILED} -k schedulers",
+    ),
+    Mutant(
+        "report-late-for-ever",
+        "a report is sent late for a while only",
+        MAILING,
+        "max(seen, at - LATE_MAX)",
+        "seen",
+        f"{MAILED} -k for_ever",
+    ),
+    Mutant(
+        "report-of-the-past",
+        "nothing is sent for what was due before a report was declared",
+        MAILING,
+        "max(seen, at - LATE_MAX)",
+        "at - LATE_MAX",
+        f"{MAILED} -k is_new",
+    ),
+    Mutant(
+        "report-says-not-that-it-is-late",
+        "a late report says so",
+        MAILING,
+        "at - moments[-1] > GRACE",
+        "False",
+        f"{MAILED} -k missed",
+    ),
+    Mutant(
+        "report-of-this-month",
+        "a report is about the last whole window",
+        MAILING,
+        "last = this.first_day - timedelta(days=1)",
+        "last = this.first_day",
+        f"{MAILED} -k whole_window",
+    ),
+    Mutant(
+        "report-written-over",
+        "what stands in the folder of reports is never written over",
+        MAILING,
+        "if not os.path.lexists(target):",
+        "target.unlink(missing_ok=True)\n        if True:",
+        f"{MAILED} -k written_over",
+    ),
+    Mutant(
+        "changed-report-sent",
+        "every try sends the files that the record names",
+        "runner/alerts.py",
+        "if found != digest:",
+        "if not found:",
+        f"{MAILED} -k changed",
+    ),
+    Mutant(
+        "anything-enclosed",
+        "nothing but reports is sent, whatever the ledger says",
+        "runner/alerts.py",
+        "if file.parent not in folders:",
+        "if not folders:",
+        f"{MAILED} -k enclosed",
+    ),
+    Mutant(
+        "report-without-files",
+        "a report's files go with it",
+        "runner/messenger.py",
+        'attach=message["attach"] or None',
+        "attach=None",
+        f"{MAILED} -k attachments",
+    ),
     Mutant(
         "twice-in-autumn",
         "a daily job whose time comes twice runs once",

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from runner.ledger.exhibits import Bought
 from runner.money import exact
+from runner.reports import GALLERY_MAX
 from runner.reports.book import Book
 from runner.reports.days import Span
 from runner.reports.html import budgets, charts, gallery, spending, tables
@@ -20,8 +21,6 @@ from runner.reports.text import closed_lines
 from runner.terminal import counted
 from runner.windows import local_day
 
-# The most that a page is asked for; `--gallery` knows it, too.
-PICTURES_MAX = 10_000
 _HERE = Path(__file__).parent
 
 
@@ -253,7 +252,7 @@ def _pictures(report: Report, sight: Sight) -> Iterator[Markup]:
     count = max(sum(sums.pictures for sums in report.totals.values()), len(sight.bought))
     shown = len(sight.bought)
     all_of = f"all {counted(count, 'picture')}" if shown == count else f"the newest {shown} of {count} pictures"
-    more = f" omixa report --gallery {min(count, PICTURES_MAX)} shows more." if shown < count else ""
+    more = f" omixa report --gallery {min(count, GALLERY_MAX)} shows more." if shown < count else ""
     yield Markup('<section class="gallery">')
     yield element("h2", "Before and after")
     yield element("p", f"These are {all_of}, the newest first.{more}", class_="note")
