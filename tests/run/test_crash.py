@@ -210,13 +210,13 @@ def test_what_another_process_has_brought_back_meanwhile_is_in_place(
     studio.pictures(1)
     assert studio.run().code == 0
     output = studio.root / "out" / "000.png"
-    draft = SimpleNamespace(output=output, output_path="out/000.png")
+    draft = SimpleNamespace(output=output, output_path="out/000.png", provenance=False)
     copy = studio.root / "copy.png"
     copy.write_bytes(output.read_bytes())
     # The file came after it was looked for.
     monkeypatch.setattr(os.path, "lexists", lambda _: False)
-    booking._put(copy, draft, None)
+    booking._put(copy, draft, None, None)
     copy.write_bytes(b"another picture")
     with pytest.raises(DiskError, match="already exists and is not written over"):
-        booking._put(copy, draft, None)
+        booking._put(copy, draft, None, None)
     assert output.read_bytes() != b"another picture"
