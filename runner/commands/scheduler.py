@@ -335,6 +335,7 @@ def unit_text(
         return "".join(_cron_lines(recipe, settings, executable, root, file) for recipe in scheduled)
     sources = [source.folder for recipe in recipes for source in recipe.sources]
     outputs = [recipe.output.folder for recipe in recipes] + [ledger_path(settings).parent]
+    outputs += [order.folder for order in settings.reports.values()]
     keys = [one.api_key.file for one in settings.workspaces.values() if one.api_key and one.api_key.file]
     return systemd.unit(
         root,
