@@ -214,7 +214,7 @@ def send(channel: Channel, alert: Alert, settings: Settings, *, timeout_s: int =
     return _through_apprise(channel.url_env, alert, files, settings, timeout_s)
 
 
-_ENCLOSED = re.compile(r"(?:: |, )([^,;]+?) \(SHA-256 ([0-9a-f]{64})\)")
+_ENCLOSED = re.compile(r"(?:: |, )(.+?) \(SHA-256 ([0-9a-f]{64})\)")
 
 
 def enclosed(alert: Alert, settings: Settings) -> list[Path] | str:

@@ -227,6 +227,13 @@ def test_files_that_were_changed_or_are_gone_are_not_sent(office: House, receive
     assert [one.state for one in ring(office, DUE + timedelta(hours=1))[1]] == ["sent"]
 
 
+def test_a_folder_of_any_name_will_do(office: House, receiver: Receiver) -> None:
+    office.write(CHANNEL + ORDER + 'folder = "re, ports; of: (us) 1"\n')
+    ring(office, BEFORE)
+    ring(office, DUE)
+    assert list(attached(receiver.heard[0])) == ["monthly-2026-11.csv", "monthly-2026-11.xlsx"]
+
+
 def test_nothing_but_reports_is_enclosed_whatever_the_ledger_says(office: House) -> None:
     digest = hashlib.sha256((office.root / "omixa.toml").read_bytes()).hexdigest()
     for place in ("omixa.toml", "reports/../omixa.toml", "/etc/hostname"):
