@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runner import __version__, images, items, plan
+from runner import __version__, images, items, plan, policy
 from runner.booking import Means, Stop
 from runner.contracts import CONTRACTS
 from runner.diagnostics import Problems
@@ -20,7 +20,7 @@ from runner.ledger import owners, usage
 from runner.ledger.database import Database
 from runner.ledger.values import Cap, RunFacts
 from runner.money import show
-from runner.plan import Plan
+from runner.plan import Draft, Plan
 from runner.project import load_all
 from runner.recipe import Recipe
 from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
@@ -75,6 +75,15 @@ def refuse_clashes(recipes: Sequence[Recipe], settings: Settings) -> None:
         raise Problems(problems)
 
 
+def refuse_uncommitted(recipe: Recipe, settings: Settings) -> None:
+    """Raise Problems when the policy buys only what is committed, and a file that says what to buy is not."""
+    if not settings.policy.require_clean:
+        return
+    problems = policy.uncommitted(recipe, settings, lambda file: git_state(settings.root, [file]))
+    if problems:
+        raise Problems(problems)
+
+
 def claim_home(settings: Settings) -> None:
     """Make sure that the ledger is this project's: paths in it are relative to one project. Raises UsageError."""
     note = home(settings) / "project"
@@ -107,14 +116,34 @@ def make_plan(
 ) -> Plan:
     """What a run of the recipe would buy now, or after other plans were run. Opens no socket and writes nothing.
 
-    Raises Problems when two pictures would be written to one path, UsageError when nobody knows what a request
-    may cost.
+    Raises Problems when two pictures would be written to one path or the recipe breaks the policy, UsageError when
+    nobody knows what a request may cost.
     """
     wanted, problems = items.expand(recipe, settings)
     if problems:
         raise Problems(problems)
+    made = plan_of(
+        draft(recipe, wanted, settings.root), recipe, settings, database, results, at=at, wishes=wishes, after=after
+    )
+    problems = policy.plan_problems(made, recipe, settings)
+    if problems:
+        raise Problems(problems)
+    return made
+
+
+def plan_of(
+    drafts: Sequence[Draft],
+    recipe: Recipe,
+    settings: Settings,
+    database: Database,
+    results: images.Results,
+    *,
+    at: datetime,
+    wishes: Wishes,
+    after: Sequence[Plan] = (),
+) -> Plan:
+    """As `make_plan`, of drafts that were made already; asks no policy."""
     workspace = settings.workspaces[recipe.workspace]
-    drafts = draft(recipe, wanted, settings.root)
     facts = usage.facts(
         database,
         drafts,
@@ -216,6 +245,7 @@ def begin(
     assert made.price.ceiling_micros is not None
     uid = uuid.uuid4().hex
     git = git_state(settings.root, [recipe.path, settings.root / FILE_NAME])
+    refuse_uncommitted(recipe, settings)
     run = RunFacts(
         uid=uid,
         workspace=workspace.account,

@@ -49,6 +49,10 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("workspaces",): 1000,
     ("presets",): 1000,
     ("invoices",): 100,
+    ("policy", "required_labels"): 100,
+    ("policy", "allowed_folders"): 100,
+    ("policy", "forbidden_words"): 1000,
+    ("policy", "cap_raisers"): 100,
     ("alerts", "thresholds"): 20,
     ("alerts", "to"): 50,
     ("alerts", "to", "*", "on"): 50,
@@ -61,7 +65,7 @@ _ITEMS_MAX: dict[Loc, int] = {
 }
 
 # What `omixa report --format` knows: the registry in runner/reports, which a test compares.
-REPORT_FORMATS = ("text", "csv", "json", "xlsx", "beancount", "focus", "focus-parquet", "parquet")
+REPORT_FORMATS = ("text", "csv", "json", "html", "xlsx", "beancount", "focus", "focus-parquet", "parquet")
 
 # What an alert can be about; docs/alerts.md says when each fires.
 ALERT_KINDS = (
@@ -170,6 +174,23 @@ class ReportOrder(Declared):
     folder: Path
 
 
+class Policy(Declared):
+    """What recipes must keep to; docs/reviews.md says where each rule is enforced.
+
+    Amounts are micro-units, in each workspace's own currency; None: no limit. `allowed_folders`: as written, relative
+    to the project, which sources and results must lie in; empty: any. `cap_raisers`: e-mail addresses of git authors;
+    None: anybody may raise a cap.
+    """
+
+    max_price_micros: int | None = None
+    max_monthly_cost_micros: int | None = None
+    required_labels: tuple[str, ...] = ()
+    allowed_folders: tuple[str, ...] = ()
+    forbidden_words: tuple[str, ...] = ()
+    require_clean: bool = False
+    cap_raisers: tuple[str, ...] | None = None
+
+
 class SandboxSettings(Declared):
     """How the built-in sandbox behaves: what it bills for a picture, and how long it waits before it answers."""
 
@@ -212,6 +233,7 @@ class Settings(Declared):
     audit: AuditSettings = AuditSettings()
     alerts: AlertSettings = AlertSettings()
     reports: dict[str, ReportOrder] = Field(default_factory=dict)
+    policy: Policy = Policy()
     sandbox: SandboxSettings
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
@@ -332,6 +354,12 @@ def _alert_kind(value: str) -> str:
     label = f"did you mean `{closest}`?" if closest else None
     hint = None if closest else f"known: {', '.join(f'`{kind}`' for kind in ALERT_KINDS)}"
     raise wrong("unknown-alert", f"there is no kind of alert `{shown(value)}`", label=label, hint=hint)
+
+
+def _address(value: str) -> str:
+    if re.fullmatch(r"[^\s@<>]{1,100}@[^\s@<>]{1,100}", value) and value.isprintable():
+        return value
+    raise wrong("bad-address", f"`{shown(value)}` is not an e-mail address", hint="write it as `git log` shows it")
 
 
 def _argument(value: str) -> str:
@@ -641,6 +669,32 @@ class InvoiceTable(Declared):
     )
 
 
+class PolicyTable(Declared):
+    """What recipes must keep to: `omixa check`, `plan` and `run` refuse what breaks it, and so does `omixa diff`."""
+
+    max_price: Money | None = Field(
+        default=None, description="The most that one picture may cost, in each workspace's own currency."
+    )
+    max_monthly_cost: Money | None = Field(
+        default=None, description="The most that a recipe may cost in a month, as `omixa diff` counts it."
+    )
+    required_labels: list[Name] = Field(default=[], description="Labels that each recipe must have.")
+    allowed_folders: list[PathText] = Field(
+        default=[], description="Where sources and results of recipes must lie. Without any: everywhere."
+    )
+    forbidden_words: list[Line] = Field(
+        default=[], description="Words that no prompt may have, in upper or lower case."
+    )
+    require_clean: bool = Field(
+        default=False, description="Buy only with recipes, prompt files and omixa.toml that are committed to git."
+    )
+    cap_raisers: list[Annotated[str, AfterValidator(_address)]] | None = Field(
+        default=None,
+        description="Who may raise a cap: e-mail addresses of git authors. Without it, everybody.",
+        examples=[["ana@studio.example"]],
+    )
+
+
 class SettingsFile(Declared):
     """omixa.toml: the operator's facts."""
 
@@ -651,6 +705,7 @@ class SettingsFile(Declared):
     audit: AuditTable = Field(default=AuditTable(), description="How the ledger's chain can be checked from outside.")
     alerts: AlertsTable = Field(default=AlertsTable(), description="What is told without being asked, and to whom.")
     reports: dict[Name, ReportTable] = Field(default={}, description="Reports that come by themselves, by name.")
+    policy: PolicyTable = Field(default=PolicyTable(), description="What recipes must keep to.")
     sandbox: SandboxTable = Field(default=SandboxTable(), description="How the built-in local endpoint behaves.")
     workspaces: dict[Name, WorkspaceTable] = Field(
         description="Who pays, by name.", examples=[{"studio": {"endpoint": "sandbox"}}], min_length=1
@@ -698,6 +753,7 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
         audit=AuditSettings(checkpoints=table.audit.checkpoints, keys=tuple(table.audit.keys)),
         alerts=_alerts(table.alerts),
         reports={name: _report(name, report, table, root) for name, report in table.reports.items()},
+        policy=_policy(table.policy),
         sandbox=SandboxSettings(price_micros=table.sandbox.price, latency_ms=table.sandbox.latency_ms),
         workspaces={name: _workspace(name, workspace, root) for name, workspace in table.workspaces.items()},
         presets=table.presets,
@@ -742,6 +798,18 @@ def _report(name: str, table: ReportTable, whole: SettingsFile, root: Path) -> R
         by=tuple(table.by),
         compare=table.compare,
         folder=absolute(root, table.folder),
+    )
+
+
+def _policy(table: PolicyTable) -> Policy:
+    return Policy(
+        max_price_micros=table.max_price,
+        max_monthly_cost_micros=table.max_monthly_cost,
+        required_labels=tuple(table.required_labels),
+        allowed_folders=tuple(table.allowed_folders),
+        forbidden_words=tuple(table.forbidden_words),
+        require_clean=table.require_clean,
+        cap_raisers=None if table.cap_raisers is None else tuple(table.cap_raisers),
     )
 
 

@@ -59,6 +59,8 @@ def run(
         raise UsageError(f"--canary is how many pictures to buy first, at least 1; found {canary}")
     settings, found = load(find_root(project), recipes)
     jobs.refuse_clashes(found, settings)
+    for recipe in found:
+        jobs.refuse_uncommitted(recipe, settings)
     with open_database(ledger_path(settings), create=True) as database, ExitStack() as stack:
         jobs.claim_home(settings)
         wishes = jobs.Wishes(again=reroll, limit=limit, canary=canary)
