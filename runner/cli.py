@@ -21,6 +21,7 @@ COMMANDS = {
     "models": "show what each model accepts, and who says so",
     "schema": "write the JSON Schema that editors use",
     "plan": "show what would be bought, and what it would cost; opens no socket",
+    "diff": "what a change of recipes would cost, before it is merged",
     "run": "buy what the recipes ask for, within every budget",
     "schedule": "run recipes when they are due; what comes, what was, what was missed",
     "forecast": "what the schedules will cost, and the slot at which each budget ends",

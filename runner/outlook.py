@@ -1,6 +1,6 @@
 """The forecast of a real project: schedules, plans, budgets and history of each workspace → Outlook. Writes nothing."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -16,6 +16,9 @@ from runner.plan import Plan, Price
 from runner.recipe import Recipe
 from runner.settings import Settings, Workspace
 from runner.windows import Window, local_text
+
+# A recipe, the moment, and the plans that run before it → its plan, or why it cannot run.
+Planner = Callable[[Recipe, datetime, Sequence[Plan]], Plan | str]
 
 _NO_GAINS: Mapping[str, Fraction] = {}
 
@@ -72,27 +75,29 @@ def outlook(
     until: date | None = None,
     gains: Mapping[str, Fraction] = _NO_GAINS,
     workspaces: Collection[str] | None = None,
+    planner: Planner | None = None,
 ) -> list[Outlook]:
     """One forecast for each workspace that has recipes. Opens no socket, needs no key.
 
     `recipes`: all of the project, because those of one workspace share its budgets. `until`: the last local day,
     inside; None: the last of this month. `gains`: pictures a day by recipe, instead of what the history says.
-    `workspaces`: names in omixa.toml; None: all. Raises UsageError for a day that is past, and on too many slots.
+    `workspaces`: names in omixa.toml; None: all. `planner`: what a recipe would buy now, after other plans, or why it
+    cannot run; None: as `omixa plan` says. Raises UsageError for a day that is past, and on too many slots.
     """
     found = []
     for workspace in settings.workspaces.values():
         own = [recipe for recipe in recipes if recipe.workspace == workspace.name]
         if own if workspaces is None else workspace.name in workspaces:
-            found.append(_of(workspace, settings, own, database, results, at=at, last_day=until, gains=gains))
+            plan_of = planner or (lambda *asked: _plan(asked[0], settings, database, results, asked[1], asked[2]))
+            found.append(_of(workspace, own, database, plan_of, at=at, last_day=until, gains=gains))
     return found
 
 
 def _of(
     workspace: Workspace,
-    settings: Settings,
     recipes: Sequence[Recipe],
     database: Database,
-    results: images.Results,
+    planner: Planner,
     *,
     at: datetime,
     last_day: date | None,
@@ -109,7 +114,7 @@ def _of(
     plans: list[Plan] = []
     # Who is due first buys what several recipes want.
     for recipe in sorted((one for one in recipes if one.name in due), key=lambda one: (*due[one.name][:1], until)):
-        made = _plan(recipe, settings, database, results, at, plans)
+        made = planner(recipe, at, plans)
         if isinstance(made, str):
             uncounted[recipe.name] = made
             continue

@@ -15,7 +15,9 @@ from runner.contracts import CONTRACTS
 REPOSITORY = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize(("kind", "name"), [("recipe", "recipe"), ("settings", "omixa"), ("report", "report")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("recipe", "recipe"), ("settings", "omixa"), ("report", "report"), ("diff", "diff")]
+)
 def test_the_schema_in_the_repository_is_the_programs(kind: str, name: str) -> None:
     kept = REPOSITORY / f"docs/schema/{name}.schema.json"
     assert kept.read_text(encoding="utf-8") == schema_text(kind), f"run: omixa schema {kind} --out {kept}"

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-KINDS = ("recipe", "settings", "report")
+KINDS = ("recipe", "settings", "report", "diff")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(*, kind: str, out: str | None, **_: object) -> int:
 
 
 def schema_text(kind: str) -> str:
-    """The schema as a file: `recipe`, `settings` or `report`."""
+    """The schema as a file: `recipe`, `settings`, `report` or `diff`."""
     import json
 
     return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
@@ -42,6 +42,10 @@ def schema(kind: str) -> dict[str, Any]:
         from runner.reports.schema import schema as of_report
 
         return of_report()
+    if kind == "diff":
+        from runner.commands.diff_schema import schema as of_diff
+
+        return of_diff()
     from pydantic import BaseModel
 
     from runner.recipe import RecipeFile

@@ -1,0 +1,163 @@
+"""What differs between two recipes or two omixa.toml, key by key, in words. Layout is no difference."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.diagnostics import masked
+from runner.money import short
+from runner.plan import plain
+from runner.recipe import Recipe
+from runner.settings import Settings
+from runner.slots import Timing
+
+_TEXT_MAX = 160  # of one value; of a longer one, what stands around the difference
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One key that differs: its name, and its value before and after as text. None: it is not there."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+def recipe_words(before: Recipe | None, old_root: Path, after: Recipe | None, root: Path) -> list[Word]:
+    """How a recipe differs; nothing for one that is new or gone. The roots are those of either project."""
+    if before is None or after is None:
+        return []
+    return _differences(dict(_of_recipe(before, old_root)), dict(_of_recipe(after, root)))
+
+
+def settings_words(before: Settings | None, after: Settings | None) -> list[Word]:
+    """How omixa.toml differs; nothing without both."""
+    if before is None or after is None:
+        return []
+    return _differences(dict(_of_settings(before)), dict(_of_settings(after)))
+
+
+def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Word]:
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if old != new:
+            found.append(Word(key, *_around(old, new)))
+    return found
+
+
+def _around(old: str | None, new: str | None) -> tuple[str | None, str | None]:
+    """Both texts without keys; of long ones, what stands around the first difference."""
+    texts = [None if text is None else masked(text) for text in (old, new)]
+    first, second = texts
+    if first is None or second is None or max(len(first), len(second)) <= _TEXT_MAX:
+        return _cut(first, 0), _cut(second, 0)
+    same = next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    start = max(0, same - 40)
+    return _cut(first, start), _cut(second, start)
+
+
+def _cut(text: str | None, start: int) -> str | None:
+    if text is None:
+        return None
+    kept = text[start : start + _TEXT_MAX]
+    return ("…" if start else "") + kept + ("…" if start + _TEXT_MAX < len(text) else "")
+
+
+def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
+    yield "workspace", recipe.workspace
+    yield "model", recipe.model
+    for name in ("description", "cost_centre", "canary"):
+        value = getattr(recipe, name)
+        if value is not None:
+            yield name, str(value)
+    yield from ((f"labels.{name}", value) for name, value in recipe.labels.items())
+    yield from _of_sources(recipe, root)
+    for name, prompt in recipe.prompts.items():
+        yield f"prompts.{name}", prompt.text
+        if prompt.negative is not None:
+            yield f"prompts.{name}.negative", prompt.negative
+    used = sorted({preset for source in recipe.sources for preset in source.presets if preset})
+    yield from ((f"presets.{name}", _options(recipe.presets.get(name, {}))) for name in used)
+    yield "output.folder", _folder(recipe.output.folder, root)
+    yield "output.name", recipe.output.name
+    yield "output.format", recipe.output.format
+    if recipe.output.flatten is not None:
+        yield "output.flatten", recipe.output.flatten
+    yield from ((f"budget.{period}", short(micros)) for period, micros in recipe.budget.items())
+    if recipe.allow.style_preset:
+        yield "allow.style_preset", ", ".join(sorted(recipe.allow.style_preset))
+    if recipe.allow.sixteen_bit:
+        yield "allow.sixteen_bit", "true"
+    yield from _of_schedule(recipe)
+
+
+def _of_sources(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
+    seen: dict[str, int] = {}
+    for source in recipe.sources:
+        name = _folder(source.folder, root)
+        seen[name] = seen.get(name, 0) + 1
+        parts = [f"include {' '.join(sorted(source.include))}"]
+        parts += [f"exclude {' '.join(sorted(source.exclude))}"] if source.exclude else []
+        parts += [f"prompts {', '.join(sorted(source.prompts))}"]
+        parts += [f"presets {', '.join(sorted(source.presets))}"] if any(source.presets) else []
+        yield f"sources {name}" + (f" ({seen[name]})" if seen[name] > 1 else ""), "; ".join(parts)
+
+
+def _of_schedule(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    schedule = recipe.schedule
+    if schedule is None:
+        return
+    yield "schedule", str(Timing(schedule.cron, schedule.every_s, "UTC"))
+    for name in ("time_zone", "missed", "overlap", "jitter_s", "time_limit_s", "paused"):
+        value = getattr(schedule, name)
+        if value is not None:
+            yield f"schedule.{name}", str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _options(preset: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} = {plain(preset[name])}" for name in sorted(preset)) or "no options"  # type: ignore[arg-type]
+
+
+def _folder(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.as_posix()
+
+
+def _of_settings(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, workspace in settings.workspaces.items():
+        at = f"workspaces.{name}"
+        for key in ("endpoint", "currency", "time_zone", "concurrency", "unlimited"):
+            value = getattr(workspace, key)
+            yield f"{at}.{key}", str(value).lower() if isinstance(value, bool) else str(value)
+        kept = workspace.api_key
+        if kept is not None:
+            yield f"{at}.api_key", kept.env or _folder(kept.file or settings.root, settings.root)
+        yield from ((f"{at}.budget.{period}", short(micros)) for period, micros in workspace.budget.items())
+        yield from ((f"{at}.ceilings.{model}", short(micros)) for model, micros in workspace.ceilings.items())
+    for name, endpoint in settings.endpoints.items():
+        if endpoint.url is not None:
+            plaintext = ", plain http allowed" if endpoint.allow_plaintext else ""
+            yield f"endpoints.{name}", f"{endpoint.url}, {endpoint.timeout_s} s{plaintext}"
+    yield from ((f"presets.{name}", _options(preset)) for name, preset in settings.presets.items())
+    yield "ledger.url", settings.ledger.url
+    yield "audit.checkpoints", settings.audit.checkpoints
+    yield "audit.keys", ", ".join(sorted(settings.audit.keys))
+    yield "alerts", str(settings.alerts.model_dump(mode="json"))
+    yield "sandbox.price", short(settings.sandbox.price_micros)
+    yield from _of_policy(settings)
+
+
+def _of_policy(settings: Settings) -> Iterator[tuple[str, str]]:
+    policy = settings.policy
+    for name in ("max_price", "max_monthly_cost"):
+        micros = getattr(policy, f"{name}_micros")
+        if micros is not None:
+            yield f"policy.{name}", short(micros)
+    for name in ("required_labels", "allowed_folders", "forbidden_words", "cap_raisers"):
+        value = getattr(policy, name)
+        if value or (name == "cap_raisers" and value is not None):
+            yield f"policy.{name}", ", ".join(sorted(value)) or "nobody"
+    if policy.require_clean:
+        yield "policy.require_clean", "true"

@@ -1,0 +1,1 @@
+"""Reviews: what a change of recipes would cost, and whether it may be made."""
