@@ -18,9 +18,11 @@ from zoneinfo import ZoneInfo
 from runner import images, items, jobs, slots, windows
 from runner.contracts import CONTRACTS
 from runner.declared import PROBLEMS_MAX, shown_path
+from runner.diagnostics import Problem, Problems
 from runner.drafts import draft
 from runner.errors import UsageError
 from runner.forecast import Projection
+from runner.items import Wanted
 from runner.ledger import usage
 from runner.ledger.database import Database
 from runner.money import show
@@ -137,7 +139,8 @@ class Change:
             return True
         assert self.before is not None
         assert self.after is not None
-        return (self.before.slots, self.before.price) != (self.after.slots, self.after.price)
+        before, after = self.before, self.after
+        return (before.slots, before.price, before.unknown) != (after.slots, after.price, after.unknown)
 
     @property
     def anew_micros(self) -> int | None:
@@ -151,13 +154,11 @@ class Change:
 
     @property
     def buys_alike(self) -> bool:
-        """Whether both sides buy the same at the same price and times, however many pictures that is."""
-        return (
-            self.before is not None
-            and self.after is not None
-            and self.was is None
-            and _spending(self.before) == _spending(self.after)
-        )
+        """Whether neither side can be counted, for one reason, and both buy alike, however many pictures that is."""
+        old, new = self.before, self.after
+        if old is None or new is None or old.unknown is None or self.was is not None:
+            return False
+        return old.unknown == new.unknown and _spending(old) == _spending(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ def compare(
 ) -> Comparison:
     """Compare two sides; `after` has no problems, and `before` is compared as far as it can be read.
 
-    `month`: the first day of the month to count; None: the next one. Raises UsageError for a month that is past.
+    `month`: the first day of the month to count; None: the next one. Raises UsageError for a month that is past, and
+    Problems where pictures of `after` cannot be bought as the recipes say.
     """
     assert after.settings is not None
     month = month or _next_month(at)
@@ -250,6 +252,7 @@ def compare(
         raise UsageError(f"{month:%Y-%m} is past", "the month to count is this one or a later one")
     counter = _Counter(database, at, month)
     pairs = _paired(counter.stands(before), counter.stands(after))
+    counter.refuse_problems(after)
     bought = _bought(pairs)
     changes = [_change(name, was, old, new, before, after, bought) for name, was, old, new in pairs]
     looks, notes = _outlooks(before, after, counter, results, month)
@@ -302,6 +305,8 @@ class _Counter:
     def __init__(self, database: Database, at: datetime, month: date) -> None:
         self.database, self.at, self._month = database, at, month
         self.made: dict[tuple[int, str], Stand] = {}
+        self._wanted: dict[int, list[tuple[Recipe, Sequence[Wanted]]]] = {}
+        self._problems: dict[int, list[Problem]] = {}
 
     def stands(self, side: Side) -> dict[str, Stand]:
         """Every recipe of a side by its name."""
@@ -310,6 +315,13 @@ class _Counter:
         found = {recipe.name: self._stand(recipe, side, side.settings) for recipe in side.recipes}
         self.made |= {(id(side), name): one for name, one in found.items()}
         return found
+
+    def refuse_problems(self, side: Side) -> None:
+        """Raise Problems where results of a side would be written over each other, or a picture's name is no text."""
+        assert side.settings is not None
+        found = [*self._problems.get(id(side), []), *items.clashes(self._wanted.get(id(side), []), side.settings)]
+        if found:
+            raise Problems(found)
 
     def _stand(self, recipe: Recipe, side: Side, settings: Settings) -> Stand:
         workspace = settings.workspaces[recipe.workspace]
@@ -320,6 +332,8 @@ class _Counter:
         if why is not None:
             return Stand(recipe, workspace, price, month, count, None, why)
         wanted, problems = items.expand(recipe, settings)
+        self._wanted.setdefault(id(side), []).append((recipe, wanted))
+        self._problems.setdefault(id(side), []).extend(problems)
         if problems:
             return Stand(recipe, workspace, price, month, count, None, f"it has a problem: {problems[0].message}")
         looked = [_by_pointer(one, recipe) for one in draft(recipe, wanted, settings.root)]

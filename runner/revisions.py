@@ -234,6 +234,9 @@ class Repository:
         if done.returncode != 0:
             told = done.stderr.decode("utf-8", "replace").strip().split("\n")[0][:200]
             hint = "write two folders instead: `omixa diff OLD NEW`" if "not a git repository" in told else None
+            if "lazy fetching" in told or "promisor" in told or "transport" in told:
+                told = "not all of its objects are here, and nothing is fetched"
+                hint = "a partial clone needs the rest: `git fetch --refetch --no-filter`"
             raise UsageError(f"git says: {told or 'no'}", hint)
         return done.stdout
 

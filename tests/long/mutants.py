@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.long.mutant import Mutant
 from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_reports import REPORTS
+from tests.long.mutants_reviews import REVIEWS
 
 HOUSE = Path(__file__).parents[2]
 
@@ -595,6 +596,7 @@ MUTANTS = (
     ),
     *JOBS,
     *REPORTS,
+    *REVIEWS,
 )
 
 

@@ -1,6 +1,7 @@
 """`omixa diff` in a real repository: what a change costs a month, and what it makes to be bought anew."""
 
 import calendar
+import os
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime
@@ -229,6 +230,8 @@ def test_pictures_added_and_removed_are_gained_and_lost(scratch: Scratch) -> Non
     assert [one["source"] for one in recipe["lost"]] == ["pictures/0.png"]
     assert (recipe["before"]["items"], recipe["after"]["items"]) == (3, 4)
     assert micros(total(told)["month_change"]) == days(told) * PRICE
+    more = f"+{days(told) * PRICE // 1000 / 1000:.3f} sandbox-USD"
+    assert more in scratch.say("diff", "main...HEAD")[1].split("\n\n")[1]
 
 
 def test_a_prompt_file_that_changes_is_a_changed_prompt(scratch: Scratch) -> None:
@@ -437,6 +440,38 @@ def test_every_problem_of_the_change_is_said_at_once(scratch: Scratch) -> None:
     assert (code, out) == (2, "")
     assert "--> recipes/a.toml:15" in err
     assert "--> recipes/b.toml:11" in err
+
+
+def test_results_over_each_other_and_names_that_are_no_text_are_problems_of_the_change(scratch: Scratch) -> None:
+    scratch.recipe("a", output="posters")
+    scratch.commit()
+    code, out, err = scratch.say("diff", "main...HEAD")
+    assert (code, out) == (2, "")
+    assert "recipes `a` and `posters` would both write" in err
+    (scratch.root / "recipes/a.toml").unlink()
+    (scratch.root / "pictures" / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    scratch.commit()
+    code, out, err = scratch.say("diff", "main...HEAD")
+    assert (code, out) == (2, "")
+    assert "is not UTF-8, so it cannot be recorded" in err
+    # As the base, it is compared as far as it can be.
+    told = scratch.diff("HEAD..main")
+    assert only(told)["before"]["items"] is None
+    assert (only(told)["anew_cost"], total(told)["month_change"]) == (None, None)
+
+
+def test_a_partial_clone_fetches_nothing_and_says_so(scratch: Scratch, tmp_path: Path) -> None:
+    scratch.git("config", "uploadpack.allowFilter", "true")
+    scratch.recipe(cron="0 3 * * *")
+    scratch.commit()
+    scratch.git(
+        "clone", "--quiet", "--filter=blob:none", "--no-checkout", f"file://{scratch.root}", str(tmp_path / "x")
+    )
+    partial = Scratch(tmp_path / "x", scratch._capsys)
+    partial.settings()
+    code, out, err = partial.say("diff", "origin/main...origin/feature")
+    assert (code, out) == (2, "")
+    assert "nothing is fetched" in err
 
 
 def test_a_base_with_problems_is_compared_as_far_as_it_can_be_read(scratch: Scratch) -> None:

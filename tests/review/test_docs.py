@@ -1,4 +1,4 @@
-"""What docs/reviews.md shows is what `omixa diff` prints, with the calendar of the day on which the page was written."""
+"""What docs/reviews.md shows is what `omixa diff` prints, as of the day on which the page was written."""
 
 import argparse
 import re
