@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "what was spent, by day, recipe, model, cost centre and more",
     "close": "close a month for good: its reports stay the same bytes, and the ledger refuses changes in it",
     "audit": "every request: who, what, when, and what it cost",
+    "history": "the changes of a recipe in git, each beside what was bought by it",
     "blame": "which request made a picture, from what, for how much, and who asked for it",
     "resolve": "settle or release an attempt whose answer never came",
     "reconcile": "compare the provider's usage or invoice file with the ledger, line by line",

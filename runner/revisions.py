@@ -4,6 +4,7 @@ Only git's plumbing is asked: no checkout, so no hook, filter, textconv or exter
 written as their blobs are; what only a checkout would make of them (links, submodules, filtered files) is not made.
 """
 
+import hashlib
 import os
 import posixpath
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from runner.errors import DiskError, UsageError
@@ -48,11 +50,29 @@ Tree = Mapping[str, Entry]
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit: its author's e-mail address as it is written there, and its parents."""
+    """A commit: its author's e-mail address as it is written there, its parents, when it was written (ISO 8601, in the
+    author's own zone), and its first line.
+    """
 
     oid: str
     author: str
     parents: Sequence[str]
+    at: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A file as a commit made it. `content` None: the commit removed it. `is_first`: none came before."""
+
+    commit: Commit
+    content: bytes | None
+    is_first: bool
+
+    @property
+    def digest(self) -> str | None:
+        """The sha256 of the content, in hex, as the ledger keeps it; None when it was removed."""
+        return None if self.content is None else hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,14 @@ class Repository:
         if len(oids) > COMMITS_MAX:
             raise UsageError(f"there are more than {COMMITS_MAX} commits between both", "compare a shorter range")
         return [_commit(oid, text) for oid, text in self.blobs(oids)]
+
+    def versions(self, path: str) -> list[Version]:
+        """Every commit up to HEAD that changed a file of the project, the newest first; not those under another name."""
+        told = self._git("rev-list", f"--max-count={COMMITS_MAX}", self.commit("HEAD"), "--", path)
+        oids = told.decode("ascii").split()
+        contents = self.files_at(oids, [path])
+        commits = [_commit(oid, text) for oid, text in self.blobs(oids)]
+        return [Version(one, contents.get((one.oid, path)), at == len(oids) - 1) for at, one in enumerate(commits)]
 
     def author(self) -> str | None:
         """The e-mail address that the next commit would be written under; None when git has none."""
@@ -322,10 +350,21 @@ def _lines(told: bytes) -> Iterator[str]:
 
 
 def _commit(oid: str, content: bytes) -> Commit:
-    header = content.partition(b"\n\n")[0].decode("utf-8", "surrogateescape").split("\n")
+    head, _, message = content.partition(b"\n\n")
+    header = head.decode("utf-8", "surrogateescape").split("\n")
     author = next((line for line in header if line.startswith("author ")), "")
-    address = author.rpartition("<")[2].partition(">")[0]
-    return Commit(oid, address, [line.split()[1] for line in header if line.startswith("parent ")])
+    address, _, when = author.rpartition("<")[2].partition(">")
+    parents = [line.split()[1] for line in header if line.startswith("parent ")]
+    return Commit(oid, address, parents, _moment(when.split()), message.decode("utf-8", "replace").split("\n")[0])
+
+
+def _moment(parts: Sequence[str]) -> str:
+    """Git's seconds and zone, such as `1764244800 +0100`; empty where they make no moment."""
+    try:
+        zone = timezone(timedelta(hours=int(parts[1][:3]), minutes=int(parts[1][0] + parts[1][3:])))
+        return datetime.fromtimestamp(int(parts[0]), zone).isoformat()
+    except (IndexError, ValueError, OverflowError, OSError):
+        return ""
 
 
 def _command(project: Path) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """What differs between two recipes or two omixa.toml, key by key, in words. Layout is no difference."""
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from runner.plan import plain
 from runner.recipe import Recipe
 from runner.settings import Settings
 from runner.slots import Timing
+from runner.tomlfile import BYTES_MAX
 
 _TEXT_MAX = 160  # of one value; of a longer one, what stands around the difference
 
@@ -35,6 +37,33 @@ def settings_words(before: Settings | None, after: Settings | None) -> list[Word
     if before is None or after is None:
         return []
     return _differences(dict(_of_settings(before)), dict(_of_settings(after)))
+
+
+def raw_words(before: bytes | None, after: bytes | None) -> list[Word]:
+    """How two TOML files differ as they are written, whatever is wrong with them; nothing without both."""
+    if before is None or after is None:
+        return []
+    return _differences(dict(_raw(_parsed(before))), dict(_raw(_parsed(after))))
+
+
+def _parsed(content: bytes) -> object:
+    try:
+        return tomllib.loads(content.decode("utf-8"), parse_float=str) if len(content) <= BYTES_MAX else {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _raw(value: object, at: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _raw(inner, f"{at}.{name}" if at else name)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value, 1):
+            yield from _raw(inner, f"{at} {number}")
+    elif isinstance(value, list):
+        yield at, ", ".join(str(inner) for inner in value)
+    else:
+        yield at, str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Word]:

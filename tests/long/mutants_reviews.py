@@ -232,4 +232,28 @@ REVIEWS = (
         "    run = RunFacts(",
         RUN,
     ),
+    Mutant(
+        "counted-twice-in-history",
+        "a content that came back is counted once",
+        "runner/commands/history.py",
+        "left = [one for one in left if one not in own]",
+        "left = [one for one in left if one not in own] + own",
+        "tests/review/test_history.py",
+    ),
+    Mutant(
+        "one-side-counted-is-the-same",
+        "a recipe that is counted on one side alone is a change",
+        COMPARISON,
+        "return old.unknown == new.unknown and _spending(old) == _spending(new)",
+        "return _spending(old) == _spending(new)",
+        DIFF,
+    ),
+    Mutant(
+        "fetches-what-is-missing",
+        "nothing is fetched",
+        REVISIONS,
+        '"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", ',
+        "",
+        DIFF,
+    ),
 )
