@@ -163,7 +163,7 @@ class Repository:
         return [_commit(oid, text) for oid, text in self.blobs(oids)]
 
     def versions(self, path: str) -> list[Version]:
-        """Every commit up to HEAD that changed a file of the project, the newest first; not those under another name."""
+        """Every commit up to HEAD that changed a file of the project, the newest first; of that very name."""
         told = self._git("rev-list", f"--max-count={COMMITS_MAX}", self.commit("HEAD"), "--", path)
         oids = told.decode("ascii").split()
         contents = self.files_at(oids, [path])

@@ -109,7 +109,7 @@ def _money(micros: int | None) -> str:
     return "?" if micros is None else short(micros)
 
 
-def _details(change: Change, mark: _Mark) -> Iterator[str]:
+def _details(change: Change, mark: _Mark, plain: _Mark) -> Iterator[str]:
     """What there is to say of a recipe, a line each."""
     for word in change.words[:_WORDS_MAX]:
         yield _word(word.key, word.before, word.after, mark)
@@ -130,7 +130,7 @@ def _details(change: Change, mark: _Mark) -> Iterator[str]:
         yield f"to be bought anew: {counted(change.anew, 'picture')}{of}"
     if change.moved:
         yield f"{counted(change.moved, 'item')} only with another name or place: nothing is bought for it"
-    yield from _sizes(change)
+    yield from map(plain, _sizes(change))
 
 
 def _sizes(change: Change) -> Iterator[str]:
@@ -219,7 +219,7 @@ def as_text(found: Comparison) -> str:
     if found.changes:
         blocks.append(table(_HEADER, [_row(change) for change in found.changes], right=_RIGHT))
     for change in found.changes:
-        lines = [f"  {line}" for line in _details(change, _quoted)]
+        lines = [f"  {line}" for line in _details(change, _quoted, clean)]
         if lines:
             blocks.append("\n".join([f"{change.name}:", *lines]))
     if found.settings:
@@ -247,28 +247,31 @@ def as_markdown(found: Comparison) -> str:
 
     Nothing that a branch has written becomes Markdown, HTML, a link or a mention.
     """
-    blocks = [f"**{_plain(headline(found))}**", f"{_plain(verdict(found).capitalize())}. {_plain(_context(found))}."]
+    blocks = [
+        f"**{harmless(headline(found))}**",
+        f"{harmless(verdict(found).capitalize())}. {harmless(_context(found))}.",
+    ]
     if found.violations:
         blocks.append(
             "\n".join(
-                f"- **{one.code}**: {_code(one.recipe) + ': ' if one.recipe else ''}{_plain(one.message)}"
+                f"- **{one.code}**: {in_code(one.recipe) + ': ' if one.recipe else ''}{harmless(one.message)}"
                 for one in found.violations
             )
         )
     if found.changes:
-        rows = [[_code(row[0]), *map(_plain, row[1:])] for row in map(_row, found.changes[:_RECIPES_MAX])]
+        rows = [[in_code(row[0]), *map(harmless, row[1:])] for row in map(_row, found.changes[:_RECIPES_MAX])]
         blocks.append(_markdown_table(_HEADER, rows, right=_RIGHT))
         if len(found.changes) > _RECIPES_MAX:
             blocks.append(f"… and {len(found.changes) - _RECIPES_MAX} more recipes, which `omixa diff` shows.")
     if found.budgets:
-        rows = [[_plain(cell) for cell in _budget(one)] for one in found.budgets]
+        rows = [[harmless(cell) for cell in _budget(one)] for one in found.budgets]
         blocks.append(_markdown_table(_BUDGETS, rows, right={2, 3}))
     said = [*_forecasts(found), *_policy_line(found), *found.notes]
     if said:
-        blocks.append("\n".join(f"- {_plain(line)}" for line in said))
+        blocks.append("\n".join(f"- {harmless(line)}" for line in said))
     for change in found.changes[:_RECIPES_MAX]:
-        blocks += _folded(change.name, list(_details(change, _code)))
-    words = [_word(one.key, one.before, one.after, _code) for one in found.settings[:_WORDS_MAX]]
+        blocks += _folded(change.name, list(_details(change, in_code, harmless)))
+    words = [_word(one.key, one.before, one.after, in_code) for one in found.settings[:_WORDS_MAX]]
     blocks += _folded("omixa.toml", words)
     return "\n\n".join(blocks) + "\n"
 
@@ -277,7 +280,7 @@ def _folded(title: str, lines: list[str]) -> list[str]:
     if not lines:
         return []
     listed = "\n".join(f"- {line}" for line in lines)
-    return [f"<details><summary>{_code(title)}</summary>\n\n{listed}\n\n</details>"]
+    return [f"<details><summary>{in_code(title)}</summary>\n\n{listed}\n\n</details>"]
 
 
 def _markdown_table(
@@ -287,12 +290,12 @@ def _markdown_table(
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])
 
 
-def _code(text: str) -> str:
+def in_code(text: str) -> str:
     """A text of somebody else: inside of `<code>`, where hosts make no mentions, and with nothing left to mean."""
-    return f"<code>{_plain(text)}</code>"
+    return f"<code>{harmless(text)}</code>"
 
 
-def _plain(text: str) -> str:
+def harmless(text: str) -> str:
     """Text in which no character means anything to Markdown, HTML or a host's own links and mentions."""
     text = clean(masked(text))
     # `www.` alone is a link to some hosts; `@name` and `#1` are something to most, unless a joiner stands between.

@@ -88,11 +88,10 @@ def _as_text(name: str, rows: "Sequence[_Row]", limit: int) -> str:
 
     lines = []
     for version, words, own in [*rows[:limit], *(row for row in rows[limit:] if row[0] is None)]:
-        first, *more = own or [None]
         about = ["not in git", "", "", ""]
         if version is not None:
             about = [version.commit.oid[:12], version.commit.at[:10], version.commit.author, _told(version, words)]
-        for one in (first, *more):
+        for one in own or (None,):
             amounts = ["–", "–", "–", ""]
             if one is not None:
                 amounts = [str(one.pictures), short(one.settled_micros), short(one.open_micros), one.currency]

@@ -273,6 +273,22 @@ def output_names() -> list[bytes]:
     return [f"{template}\0{picture}".encode() for template in templates for picture in pictures]
 
 
+COMMENT_WORDS = (b"|", b"<", b"&lt;", b"@team", b"#1", b"`", b"**", b"](", b"www.", b"://", b"\\", b"\0", b"&#")
+
+
+def comments() -> list[bytes]:
+    """Prompts and names as branches have them, good and bad."""
+    texts = [
+        "Preserve the subject while restoring crisp, realistic detail.",
+        "</code>|<script>alert(1)</script> @team #1 !2 [x](http://e) `c` **b** &lt; www.e.example <!-- \\ \u202e",
+        "a | b\n- c\n\n# d\n\n<details>",
+        "  spaces  ~~gone~~ _so_ $x$ :smile: GH-1 user/repo#1 \u2060",
+        "omx_live_0123456789abcdef",
+        "&amp;&#64;&commat;team",
+    ]
+    return [text.encode() for text in texts]
+
+
 def pictures() -> list[bytes]:
     """A picture of every kind, good, odd and hostile; small ones, so that many can be tried."""
     small = scene(64, 64)

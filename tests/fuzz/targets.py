@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from PIL import ImageFile
 
 from runner import items, money
 from runner import recipe as recipes
 from runner import settings as settings_file
+from runner.commands.diff_formats import harmless, in_code
 from runner.contracts import CONTRACTS
-from runner.diagnostics import Problem, keys_in, render
+from runner.diagnostics import Problem, keys_in, masked, render
 from runner.images import (
     Claim,
     Picture,
@@ -42,6 +45,7 @@ from runner.providers.answer import Answer, Reading, decide, kept_headers, read
 from runner.providers.key import Key, Redaction
 from runner.providers.provider import Billed, Declined, Outcome, Unknown
 from runner.recipe import Output, Prompt, Recipe, Source
+from runner.terminal import clean
 from runner.tomlfile import TomlFile
 from tests.images.samples import scene
 
@@ -399,6 +403,42 @@ def stamp(data: bytes) -> None:
 STAMP = Stamp("0123456789abcdef" * 2, "12", "fedcba9876543210" * 2, "one", "m", "seed=7 é", "ab" * 32, "2026")
 
 
+# ---- text in a comment
+
+
+def comment(data: bytes) -> None:
+    """A text in a comment is read as that very text, by a real Markdown reader: nothing of it is markup or a mention.
+
+    Source: runner/commands/diff_formats.py, which writes what branches have in prompts, names and messages.
+    """
+    text = data.decode("utf-8", "replace")
+    wanted = clean(masked(text))
+    for made in (in_code(text), harmless(text)):
+        cell = made.removeprefix("<code>").removesuffix("</code>")
+        assert not set("<>|`*_[]\\!@\n\r") & set(cell), cell
+        page = MarkdownIt("commonmark", {"html": True}).enable("table").render(f"| a |\n| --- |\n| x{made}x |\n")
+        seen = _Seen()
+        seen.feed(page)
+        assert set(seen.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}, page
+        shown = "".join(seen.text).replace("\u2060", "").split("x", 1)[1].rstrip().removesuffix("x")
+        assert shown == wanted.replace("\u2060", ""), page
+
+
+class _Seen(HTMLParser):
+    """What a browser would make of it: tags, and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
 # ---- all of them
 
 
@@ -422,6 +462,7 @@ def _all() -> dict[str, Target]:
             Target("answer", answer, corpus.answers, corpus.ANSWER_WORDS),
             Target("toml", toml, corpus.tomls, corpus.TOML_WORDS),
             Target("output_name", output_name, corpus.output_names, corpus.NAME_WORDS),
+            Target("comment", comment, corpus.comments, corpus.COMMENT_WORDS),
             Target("picture", picture, corpus.pictures, corpus.PICTURE_WORDS),
             Target("stamp", stamp, corpus.stamped_pictures, corpus.STAMP_WORDS),
         )

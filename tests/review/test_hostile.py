@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from runner.commands.diff_formats import _code, _plain
+from runner.commands.diff_formats import harmless, in_code
 from tests.review.conftest import Scratch
 from tests.review.test_diff import only
 
@@ -108,16 +109,18 @@ def test_a_submodule_is_not_looked_into(scratch: Scratch) -> None:
     assert only(scratch.diff("main...HEAD"))["after"]["not_counted"] == "`module` is a submodule"
 
 
-def test_paths_that_no_checkout_would_write_are_left_out(scratch: Scratch, tmp_path: Path) -> None:
+def test_paths_that_no_checkout_would_write_are_left_out(scratch: Scratch) -> None:
     """A tree made by hand may hold `..`; it must not lead out of the folder that files are laid out in."""
     blob = scratch.git("hash-object", "-w", "omixa.toml")
     inner = _tree(scratch, f"100644 blob {blob}\tstolen.txt\n")
+    inner = _tree(scratch, f"040000 tree {inner}\t..\n100644 blob {blob}\tbeside.txt\n")
     entries = scratch.git("ls-tree", "HEAD")
     top = _tree(scratch, f"{entries}\n040000 tree {inner}\t..\n040000 tree {inner}\t.git\n")
     commit = scratch.git("commit-tree", top, "-p", "HEAD", "-m", "hostile")
     scratch.git("update-ref", "refs/heads/hostile", commit)
     assert scratch.diff("main...hostile")["recipes"] == []
-    assert list(tmp_path.parent.rglob("stolen.txt")) == []
+    # What is compared is laid out two folders below this one.
+    assert not (Path(tempfile.gettempdir()) / "stolen.txt").exists()
 
 
 def _tree(scratch: Scratch, entries: str) -> str:
@@ -150,7 +153,7 @@ class Seen(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("mark", [_code, _plain])
+@pytest.mark.parametrize("mark", [in_code, harmless])
 def test_no_text_of_a_branch_becomes_markdown_html_a_link_or_a_mention(mark: object) -> None:
     assert callable(mark)
     made = mark(EVIL)
@@ -182,6 +185,15 @@ def test_a_comment_survives_a_hostile_prompt_and_shows_the_month_first(scratch: 
     seen = Seen()
     seen.feed(text)
     assert set(seen.tags) == {"code", "details", "summary"}
+
+
+def test_a_folder_that_is_nowhere_does_no_harm_by_its_name(scratch: Scratch) -> None:
+    scratch.recipe("thief", folder="no|where/@team <script> **b**")
+    scratch.commit()
+    text = scratch.say("diff", "main...HEAD", "--format", "markdown", "--max-increase", "1.00")[1]
+    assert "is neither in git nor here" in text
+    for evil in ("@team", "<script", "**b", "no|where"):
+        assert evil not in text
 
 
 def test_a_huge_change_makes_a_comment_that_hosts_accept(scratch: Scratch) -> None:
