@@ -151,6 +151,17 @@ def test_a_cap_that_comes_back_over_a_broken_file_is_nobodys(scratch: Scratch) -
     assert all("is raised from 500.000 to 900.000" in one["message"] for one in told["violations"])
 
 
+def test_a_cap_that_the_base_has_lowered_since_is_raised_by_nobody(scratch: Scratch) -> None:
+    policy(scratch, MAY)
+    scratch.recipe(cron="0 3 * * *")
+    scratch.commit(author=BO)
+    scratch.git("checkout", "--quiet", "main")
+    scratch.replace("omixa.toml", '"500.00"', '"400.00"')
+    scratch.commit(author=ANA)
+    assert "no commit of the change does it, so nobody knows who did" in raised(scratch, "main..feature")
+    assert broken(scratch.diff("main...feature")) == []
+
+
 def test_a_merge_that_raises_a_cap_by_itself_has_an_author_too(scratch: Scratch) -> None:
     policy(scratch, MAY)
     scratch.write("a", "a")
