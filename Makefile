@@ -51,6 +51,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/omixa check
+	$(BIN)/omixa fmt --check
 
 clean:
 	rm -rf $(VENV) out .omixa

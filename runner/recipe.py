@@ -244,8 +244,15 @@ class OutputTable(Declared):
     )
 
 
+def _run_first(schema: dict[str, Any]) -> None:
+    """The order that editors offer, and that `omixa fmt` writes."""
+    schema["properties"] = {"run": schema["properties"]["run"], **schema["properties"]}
+
+
 class RecipeBudgetTable(BudgetTable):
     """The most this recipe may spend, on top of the workspace's budget: both must have room."""
+
+    model_config = ConfigDict(json_schema_extra=_run_first)
 
     run: Money | None = Field(default=None, description="The most one run may cost.")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner.diagnostics import Place, Problem, Problems
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
+    from tree_sitter import Node, Tree
 
 BYTES_MAX = 1024 * 1024
 KEY_PARTS_MAX = 32
@@ -80,13 +80,25 @@ class TomlFile:
 
     @cached_property
     def _map(self) -> "_Map":
-        # Imported here: most files have nothing to report, and the grammar takes a while to load.
-        import tree_sitter_toml
-        from tree_sitter import Language, Parser
-
         # The tree is kept: its nodes are only views of it.
-        tree = Parser(Language(tree_sitter_toml.language())).parse(self._source)
-        return _Map(tree).read()
+        return _Map(tree_of(self.text)).read()
+
+
+def tree_of(text: str) -> "Tree":
+    """The syntax of a text, with every comment and bracket; nodes count bytes, and rows from 0."""
+    # Imported here: most files have nothing to report, and the grammar takes a while to load.
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
+    return Parser(Language(tree_sitter_toml.language())).parse(text.encode())
+
+
+def comments(text: str) -> list[str]:
+    """Every comment of a valid TOML text, in order, each from its `#` to the end of its line.
+
+    Found without the syntax tree, so that one can be held against the other.
+    """
+    return [token[0] for token in _TOKEN.finditer(text) if token.lastgroup == "comment"]
 
 
 def read(path: Path, shown: str, *, root: Path | None = None) -> TomlFile:
@@ -95,7 +107,14 @@ def read(path: Path, shown: str, *, root: Path | None = None) -> TomlFile:
     Raises Problems when it cannot be read, is not UTF-8, is not TOML, or is larger or deeper than any settings
     file or recipe needs to be (the limits above); those are found in linear time, before anything is parsed.
     """
-    raw = _raw(path, shown, root)
+    return from_bytes(_raw(path, shown, root), shown, path)
+
+
+def from_bytes(raw: bytes, shown: str, path: Path) -> TomlFile:
+    """As `read`, of bytes that came from elsewhere. More than BYTES_MAX of them need not be given."""
+    if len(raw) > BYTES_MAX:
+        message = f"the file is larger than {BYTES_MAX // 1024} KiB, more than any recipe needs"
+        raise Problems([Problem("file-too-large", message, Place(shown))])
     text = _text(raw, shown)
     hostile = _hostile(text, shown)
     if hostile is not None:
@@ -150,16 +169,12 @@ def _raw(path: Path, shown: str, root: Path | None) -> bytes:
             message = f"`{shown}` is a link to a file outside the project, so it is not read"
             raise Problems([Problem("outside-project", message, Place(shown))])
     try:
-        raw = read_regular(within, BYTES_MAX + 1, links=root is None)
+        return read_regular(within, BYTES_MAX + 1, links=root is None)
     except NotRegular:
         raise Problems([Problem("unreadable-file", f"`{shown}` is not a file", Place(shown))]) from None
     except OSError as error:
         message = f"`{shown}` cannot be read: {error.strerror or error}"
         raise Problems([Problem("unreadable-file", message, Place(shown))]) from None
-    if len(raw) > BYTES_MAX:
-        message = f"the file is larger than {BYTES_MAX // 1024} KiB, more than any recipe needs"
-        raise Problems([Problem("file-too-large", message, Place(shown))])
-    return raw
 
 
 def _text(raw: bytes, shown: str) -> str:

@@ -38,7 +38,7 @@ OWNERS = {
     "cronsim": ["slots.py"],
     "cryptography": ["trail/checkpoint.py"],
     "PIL": ["images/", "sandbox/"],
-    "tree_sitter": ["tomlfile.py"],
+    "tree_sitter": ["tomlfile.py", "layout.py"],
     "tree_sitter_toml": ["tomlfile.py"],
     "rich": ["commands/"],
     # Ways to send that nobody here needs.

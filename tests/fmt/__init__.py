@@ -1,0 +1,1 @@
+"""`omixa fmt`: what it writes, and that it loses nothing."""
