@@ -168,7 +168,7 @@ def test_sarif_names_rule_file_and_region(
     assert results[0]["locations"][0]["physicalLocation"]["region"]["endColumn"] == 4
 
 
-@pytest.mark.parametrize("form", ["text", "json", "github", "sarif"])
+@pytest.mark.parametrize("form", ["text", "json", "github", "gitlab", "sarif", "junit"])
 def test_a_key_is_never_shown(form: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_recipe(project, "one", more='[labels]\norder = "omx_live_0123456789" # omx_test_0123456789\n')
     text = (project / "recipes/one.toml").read_text()

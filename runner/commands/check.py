@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from runner.diagnostics import Problem
 
-FORMATS = ("text", "json", "github", "sarif")
+FORMATS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="text",
-        help="text for people, json, annotations for GitHub, or SARIF for code scanners (default: text)",
+        help="text for people, json, annotations for GitHub, Code Quality for GitLab, SARIF, or JUnit (default: text)",
     )
 
 
@@ -60,6 +60,14 @@ def _show(format_name: str, problems: "Sequence[Problem]", root: "Path", recipes
             print(problem_formats.as_json(problems, recipes))
         case "github":
             sys.stdout.write(problem_formats.as_github(problems, root))
+        case "gitlab":
+            print(problem_formats.as_gitlab(problems, root))
+        case "junit":
+            from runner.recipe import FOLDER
+            from runner.settings import FILE_NAME
+
+            files = [FILE_NAME, *(f"{FOLDER}/{name}.toml" for name in recipes)]
+            print(problem_formats.as_junit(problems, root, files))
         case _:
             print(problem_formats.as_sarif(problems, root))
 
