@@ -219,9 +219,20 @@ class PromptTable(Declared):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["file"]}]})
 
-    text: str | None = Field(default=None, description="The prompt.")
-    file: PathText | None = Field(default=None, description="A text file with the prompt, relative to the project.")
-    negative: str | None = Field(default=None, description="What the picture should not show.")
+    text: str | None = Field(
+        default=None,
+        description="The prompt.",
+        examples=["Preserve the subject while restoring crisp, realistic detail."],
+        json_schema_extra={"pattern": r"\S"},
+    )
+    file: PathText | None = Field(
+        default=None,
+        description="A text file with the prompt, relative to the project.",
+        examples=["prompts/restore.txt"],
+    )
+    negative: str | None = Field(
+        default=None, description="What the picture should not show.", examples=["text, watermark"]
+    )
 
 
 class OutputTable(Declared):
@@ -275,12 +286,16 @@ class ScheduleTable(Declared):
         default=None,
         description="Five fields: minute, hour, day of the month, month, weekday.",
         examples=["0 2 * * 1-5"],
+        json_schema_extra={"pattern": r"^\s*\S+(\s+\S+){4}\s*$"},
     )
     every: Annotated[str, AfterValidator(_every)] | None = Field(
         default=None,
         description="An interval from `1m` to `7d`: a whole number of minutes, hours or days.",
         examples=["15m"],
-        json_schema_extra={"pattern": "^[1-9][0-9]{0,4}[mhd]$"},
+        # `1m` to `10080m`, `1h` to `168h`, `1d` to `7d`; tests hold it against the check, number by number.
+        json_schema_extra={
+            "pattern": "^(([1-9][0-9]{0,3}|100[0-7][0-9]|10080)m|([1-9][0-9]?|1[0-5][0-9]|16[0-8])h|[1-7]d)$"
+        },
     )
     time_zone: TimeZone | None = Field(default=None, description="IANA name; without it, the workspace's.")
     missed: Literal["skip", "once", "plan"] = Field(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
 from runner import slots
 from runner.contracts import CONTRACTS
@@ -444,7 +444,9 @@ class EndpointTable(Declared):
     """An endpoint that pictures can be bought at."""
 
     url: Annotated[str, AfterValidator(_url)] = Field(
-        description="Base URL; `/images/generations` is added.", examples=["http://omixa.cloud/api/v1"]
+        description="Base URL; `/images/generations` is added.",
+        examples=["http://omixa.cloud/api/v1"],
+        json_schema_extra={"pattern": r"^[hH][tT][tT][pP][sS]?://\S"},
     )
     allow_plaintext: bool = Field(
         default=False,
@@ -459,6 +461,7 @@ class LedgerTable(Declared):
     url: Annotated[str, AfterValidator(_ledger_url)] = Field(
         default="sqlite:///.omixa/ledger.db",
         description="`sqlite:///` and a path, relative to this file. PostgreSQL is not supported by this version.",
+        json_schema_extra={"pattern": "^sqlite:///.*[^/]$"},
     )
 
 
@@ -569,8 +572,22 @@ class KeyTable(Declared):
     )
 
 
+# What stands in no single key; the checks say the same with better words.
+_WORKSPACE_RULES: list[JsonValue] = [
+    {"anyOf": [{"properties": {"endpoint": {"const": SANDBOX}}}, {"required": ["api_key"]}]},
+    {
+        "anyOf": [
+            {"required": ["budget"], "properties": {"unlimited": {"const": False}}},
+            {"required": ["unlimited"], "properties": {"unlimited": {"const": True}, "budget": {"maxProperties": 0}}},
+        ]
+    },
+]
+
+
 class WorkspaceTable(Declared):
     """Who pays: a key, a currency, a time zone, caps."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _WORKSPACE_RULES})
 
     endpoint: str = Field(description="`sandbox`, or the name of an `[endpoints.NAME]`.", examples=["sandbox"])
     api_key: KeyTable | None = Field(
@@ -700,7 +717,11 @@ class SettingsFile(Declared):
 
     model_config = ConfigDict(title=FILE_NAME)
 
-    endpoints: dict[Name, EndpointTable] = Field(default={}, description="Where pictures can be bought, by name.")
+    endpoints: dict[Name, EndpointTable] = Field(
+        default={},
+        description="Where pictures can be bought, by name.",
+        json_schema_extra={"propertyNames": {"not": {"const": SANDBOX}}},
+    )
     ledger: LedgerTable = Field(default=LedgerTable(), description="The ledger: every request, every cent.")
     audit: AuditTable = Field(default=AuditTable(), description="How the ledger's chain can be checked from outside.")
     alerts: AlertsTable = Field(default=AlertsTable(), description="What is told without being asked, and to whom.")

@@ -37,7 +37,8 @@ def tables(node: Any) -> list[dict[str, Any]]:
         return [found for item in node for found in tables(item)]
     if not isinstance(node, dict):
         return []
-    inner = [found for value in node.values() for found in tables(value)]
+    # Under `allOf` stand rules about a table that is described where they are.
+    inner = [found for key, value in node.items() if key != "allOf" for found in tables(value)]
     return [node, *inner] if "properties" in node and isinstance(node["properties"], dict) else inner
 
 

@@ -7,6 +7,8 @@ SCAFFOLD = Path(__file__).resolve().parents[1] / "scaffold"
 SETTINGS = "omixa.toml"
 # Not `.gitignore` in the package: there, git and the build would obey it.
 RENAMED = {"gitignore": ".gitignore"}
+# What editors complete and check the files by; the first line of each file names it.
+SCHEMAS = {"schema/omixa.schema.json": "settings", "schema/recipe.schema.json": "recipe"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,18 +31,21 @@ def run(*, project: str | None, folder: str, **_: object) -> int:
                 f"`{target / SETTINGS}` is there already, and nothing is overwritten",
                 "`omixa check` checks it; to start another project: omixa init DIR",
             )
-    for name, source in sorted(_files().items(), key=lambda file: file[0] == SETTINGS):
+    for name, content in sorted(_files().items(), key=lambda file: file[0] == SETTINGS):
         with explained(target / name):
-            written = _write(source.read_bytes(), target / name)
-        print(f"wrote  {target / name}" if written else _kept(target / name, source))
+            written = _write(content, target / name)
+        print(f"wrote  {target / name}" if written else _kept(target / name, content))
     print(_next(target))
     return int(ExitCode.OK)
 
 
-def _files() -> dict[str, Path]:
-    """The files of the new project: name in the project → where it comes from."""
-    found = (path.relative_to(SCAFFOLD) for path in sorted(SCAFFOLD.rglob("*")) if path.is_file())
-    return {RENAMED.get(str(name), name.as_posix()): SCAFFOLD / name for name in found}
+def _files() -> dict[str, bytes]:
+    """The files of the new project: name in the project → what is in it. The schemas are those of this version."""
+    from runner.commands.schema import schema_text
+
+    names = (path.relative_to(SCAFFOLD) for path in sorted(SCAFFOLD.rglob("*")) if path.is_file())
+    found = {RENAMED.get(str(name), name.as_posix()): (SCAFFOLD / name).read_bytes() for name in names}
+    return found | {file: schema_text(kind).encode() for file, kind in SCHEMAS.items()}
 
 
 def _write(content: bytes, path: Path) -> bool:
@@ -55,10 +60,10 @@ def _write(content: bytes, path: Path) -> bool:
     return True
 
 
-def _kept(path: Path, source: Path) -> str:
+def _kept(path: Path, content: bytes) -> str:
     if path.name != ".gitignore":
         return f"kept   {path}: it was there already"
-    lines = " and ".join(f"`{line}`" for line in source.read_text(encoding="utf-8").splitlines())
+    lines = " and ".join(f"`{line}`" for line in content.decode().splitlines())
     return f"kept   {path}: it was there already; it should have the lines {lines}"
 
 
