@@ -102,7 +102,7 @@ class _Done:
             if after == file.raw:
                 return
             if not (self.check or self.diff):
-                _write(file, after)
+                write(file, after)
         except Problems as error:
             self.problems += error.problems
             return
@@ -158,8 +158,11 @@ def _laid_out(file: "TomlFile", kind: str) -> bytes:
     return (_BOM if file.raw.startswith(_BOM) else b"") + text.encode()
 
 
-def _write(file: "TomlFile", after: bytes) -> None:
-    """Put the new text in the file's place, whole or not at all; its mode stays, and a link stays a link."""
+def write(file: "TomlFile", after: bytes) -> None:
+    """Put the new text in the file's place, whole or not at all; its mode stays, and a link stays a link.
+
+    Raises DiskError, also for a file that is read-only or is not what was read any more.
+    """
     import os
 
     from runner.errors import DiskError

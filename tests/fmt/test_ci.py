@@ -75,7 +75,7 @@ def test_the_workflow_shows_what_is_wrong_beside_the_line(github: Scratch) -> No
     assert check.stdout.startswith("::error file=recipes/first.toml,line=9,col=10,endColumn=16,title=unknown-preset::")
     layout = github.run(steps["Layout"])
     assert layout.returncode == 10
-    assert '+preset = "foto"' in layout.stdout
+    assert '-folder = "pictures/first"' in layout.stdout
     github.does(steps["Report for code scanning"])
     sarif = json.loads((github.folder / "recipes.sarif").read_text())
     assert [result["ruleId"] for result in sarif["runs"][0]["results"]] == ["unknown-preset"]

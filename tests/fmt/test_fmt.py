@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.commands.fmt import write
+from runner.errors import DiskError
+from runner.tomlfile import read
 from tests.run.test_trouble import mounted
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
@@ -216,3 +219,13 @@ def test_what_is_no_file_is_told(project: Path, omixa: Omixa) -> None:
     assert done.returncode == 2
     assert b"`recipes` cannot be read: Is a directory" in done.stderr
     assert b"`recipes/pipe.toml` is not a file" in done.stderr
+
+
+def test_what_was_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(UGLY)
+    file = read(path, "a.toml")
+    path.write_text(UGLY + "# saved by an editor\n")
+    with pytest.raises(DiskError, match="was changed meanwhile"):
+        write(file, NEAT.encode())
+    assert path.read_text() == UGLY + "# saved by an editor\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.long.mutant import Mutant
 from tests.long.mutants_jobs import JOBS
+from tests.long.mutants_recipes import RECIPES
 from tests.long.mutants_reports import REPORTS
 from tests.long.mutants_reviews import REVIEWS
 
@@ -597,6 +598,7 @@ MUTANTS = (
     *JOBS,
     *REPORTS,
     *REVIEWS,
+    *RECIPES,
 )
 
 

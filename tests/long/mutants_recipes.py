@@ -1,0 +1,147 @@
+"""Seeded faults in layout, reports of problems, and the schema. `tests.long.mutants` tries them."""
+
+from tests.long.mutant import Mutant
+
+LAYOUT, FMT, FORMATS = "runner/layout.py", "runner/commands/fmt.py", "runner/commands/problem_formats.py"
+LAID_OUT = "tests/fmt/test_layout.py -k 'laid_out and not docs and not repository'"
+PROOF = "tests/fmt/test_layout.py -k 'would_not_be_the_same'"
+COMMAND, REPORTS = "tests/fmt/test_fmt.py", "tests/fmt/test_reports.py"
+
+RECIPES = (
+    Mutant(
+        "layout-drops-comments",
+        "a comment below an entry stays",
+        LAYOUT,
+        "*self.below]",
+        "]",
+        LAID_OUT,
+    ),
+    Mutant(
+        "layout-mixes-sources",
+        "a table inside of a source stays with that source",
+        LAYOUT,
+        "rank.append((position,))",
+        "rank.append((0,))",
+        LAID_OUT,
+    ),
+    Mutant(
+        "layout-sorts-names",
+        "names that are free keep the order they were written in",
+        LAYOUT,
+        "return _below(order, name), (_known(order, name), seen)",
+        "return _below(order, name), (_known(order, name), -seen)",
+        LAID_OUT,
+    ),
+    Mutant(
+        "layout-moves-the-schema-line",
+        "`#:schema` stays the first line",
+        LAYOUT,
+        'if one.startswith("#:")',
+        'if one.startswith("#?")',
+        LAID_OUT,
+    ),
+    Mutant(
+        "layout-forgets-line-ends",
+        "line ends stay what they are",
+        LAYOUT,
+        '.endswith("\\r") else after',
+        '.endswith("\\n") else after',
+        "tests/fmt/test_layout.py -k line_ends",
+    ),
+    Mutant(
+        "proof-without-data",
+        "nothing is written that has other data",
+        LAYOUT,
+        "if _exact(_data(before)) != _exact(_data(after)):",
+        "if len(_data(before)) < 0:",
+        PROOF,
+    ),
+    Mutant(
+        "proof-by-value",
+        "`true` is not 1",
+        LAYOUT,
+        "return type(value), value",
+        "return value",
+        PROOF,
+    ),
+    Mutant(
+        "proof-of-comments-as-a-set",
+        "a comment that was there once is there once",
+        LAYOUT,
+        "if Counter(_comments(before)) != Counter(_comments(after)):",
+        "if set(_comments(before)) != set(_comments(after)):",
+        PROOF,
+    ),
+    Mutant(
+        "fmt-replaces-read-only",
+        "a read-only file is left alone",
+        FMT,
+        "if is_read_only:",
+        "if is_read_only and not is_same:",
+        COMMAND,
+    ),
+    Mutant(
+        "fmt-over-a-change",
+        "what was changed meanwhile is not written over",
+        FMT,
+        "if not is_same:",
+        "if not is_same and is_read_only:",
+        COMMAND,
+    ),
+    Mutant(
+        "fmt-check-writes",
+        "`--check` writes nothing",
+        FMT,
+        "if not (self.check or self.diff):",
+        "if not self.diff:",
+        COMMAND,
+    ),
+    Mutant(
+        "fmt-drops-the-mark",
+        "a byte order mark stays",
+        FMT,
+        "return (_BOM if file.raw.startswith(_BOM) else b",
+        "return (_BOM if not file.raw else b",
+        COMMAND,
+    ),
+    Mutant(
+        "difference-shows-a-key",
+        "no key is shown",
+        FMT,
+        "return masked(plain)",
+        "return plain if masked(plain) else plain",
+        COMMAND,
+    ),
+    Mutant(
+        "fingerprint-of-the-line",
+        "a problem is known again when lines move",
+        FORMATS,
+        "key = (problem.code, _path(problem, root), problem.message)",
+        "key = (problem.code, _path(problem, root), problem.message, str(_line(problem)))",
+        REPORTS,
+    ),
+    Mutant(
+        "fingerprints-alike",
+        "no two problems are known by the same",
+        FORMATS,
+        "seen[key] += 1",
+        "seen[key] = 1",
+        REPORTS,
+    ),
+    Mutant(
+        "paths-of-the-project",
+        "paths in reports begin at the repository",
+        FORMATS,
+        "return _prefix(root) + (problem.place.path",
+        "return (problem.place.path",
+        REPORTS,
+    ),
+    Mutant(
+        "schema-without-rules",
+        "an editor sees a workspace without a budget or a key",
+        "runner/settings.py",
+        'model_config = ConfigDict(json_schema_extra={"allOf": _WORKSPACE_RULES})',
+        "model_config = ConfigDict()",
+        "tests/fmt/test_editors.py -k what_a_workspace_needs",
+    ),
+)
