@@ -29,17 +29,21 @@ def gitlab_job() -> dict[str, Any]:
 @pytest.fixture
 def github(tmp_path: Path) -> Scratch:
     """A repository as a workflow finds it."""
-    return Scratch(
+    scratch = Scratch(
         tmp_path / "repository",
         GITHUB_WORKSPACE=str(tmp_path / "repository"),
         GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"),
+        GITHUB_BASE_REF="main",
     )
+    scratch.does("git update-ref refs/remotes/origin/main HEAD")
+    return scratch
 
 
 @pytest.fixture
 def gitlab(tmp_path: Path) -> Scratch:
     """A repository as a job finds it."""
-    return Scratch(tmp_path / "repository", CI_PROJECT_DIR=str(tmp_path / "repository"))
+    folder = tmp_path / "repository"
+    return Scratch(folder, CI_PROJECT_DIR=str(folder), CI_MERGE_REQUEST_DIFF_BASE_SHA="HEAD")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("github-workflows", "github"), ("gitlab-ci", "gitlab")])
@@ -58,7 +62,7 @@ def test_what_is_installed_is_this_package() -> None:
 
 def test_every_step_of_the_workflow_passes_on_a_sound_project(github: Scratch, tmp_path: Path) -> None:
     steps = github_steps()
-    assert len(steps) == 5
+    assert len(steps) == 6
     for name, script in steps.items():
         if script != INSTALL:
             github.does(script)
@@ -79,6 +83,21 @@ def test_the_workflow_shows_what_is_wrong_beside_the_line(github: Scratch) -> No
     github.does(steps["Report for code scanning"])
     sarif = json.loads((github.folder / "recipes.sarif").read_text())
     assert [result["ruleId"] for result in sarif["runs"][0]["results"]] == ["unknown-preset"]
+
+
+def test_the_workflow_shows_what_the_change_costs_and_stops_what_the_policy_forbids(
+    github: Scratch, tmp_path: Path
+) -> None:
+    step = github_steps()["What the change costs a month"]
+    github.change("Preserve the", "Keep the")
+    github.does("git commit -qam other-words")
+    github.does(step)
+    assert "to be bought anew" in (tmp_path / "summary.md").read_text()
+    github.does("printf '\n[policy]\nforbidden_words = [\"keep\"]\n' >> omixa.toml")
+    github.does("git commit -qam policy && git update-ref refs/remotes/origin/main HEAD")
+    github.change("Keep the", "Please keep the")
+    github.does("git commit -qam forbidden")
+    assert github.run(step).returncode != 0
 
 
 def test_the_job_passes_on_a_sound_project(gitlab: Scratch) -> None:

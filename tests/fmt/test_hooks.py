@@ -23,15 +23,27 @@ def repository(tmp_path: Path) -> Scratch:
 
 def test_the_declaration_is_valid_to_pre_commit(repository: Scratch) -> None:
     repository.does(f"pre-commit validate-manifest {HOOKS}")
-    assert [hook["id"] for hook in yaml.safe_load(HOOKS.read_text(encoding="utf-8"))] == ["omixa-check", "omixa-fmt"]
+    declared = [hook["id"] for hook in yaml.safe_load(HOOKS.read_text(encoding="utf-8"))]
+    assert declared == ["omixa-check", "omixa-fmt", "omixa-diff"]
 
 
 def test_a_sound_project_is_committed(repository: Scratch) -> None:
     said = repository.does("pre-commit run --all-files")
-    assert said.count("Passed") == 2
+    assert said.count("Passed") == 3
     repository.change("Three pictures", "Some pictures")
     said = repository.does("git commit -qam words")
-    assert said.count("Passed") == 2
+    assert said.count("Passed") == 3
+
+
+def test_a_change_that_breaks_a_limit_is_not_committed(repository: Scratch) -> None:
+    config = repository.folder / ".pre-commit-config.yaml"
+    limit = "omixa diff --staged --max-increase 0.50"
+    config.write_text(config.read_text(encoding="utf-8").replace("omixa diff --staged", limit), encoding="utf-8")
+    repository.does("git commit -qam limit")
+    repository.change("Preserve the", "Keep the")
+    done = repository.run("git commit -qam dearer")
+    assert done.returncode != 0
+    assert "broken[max-increase]" in done.stderr
 
 
 def test_a_broken_recipe_is_not_committed(repository: Scratch) -> None:

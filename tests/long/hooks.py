@@ -20,6 +20,7 @@ repos:
     hooks:
       - id: omixa-check
       - id: omixa-fmt
+      - id: omixa-diff
 """
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         installed = time.monotonic() - began
         # What the hooks run is in an environment of their own, not the program that is installed here.
         (found,) = Path(folder).glob("kept/repo*/py_env-*/bin/omixa")
-        sound = scratch.does("git add -A && pre-commit run --all-files").count("Passed") == 2
+        sound = scratch.does("git add -A && pre-commit run --all-files").count("Passed") == 3
         scratch.does("git commit -qm hooks")
         scratch.change('preset = "photo"', 'preset = "foto"')
         broken = scratch.run("git commit -qam broken")
