@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from runner.images import Stamp, stamped, write_atomically
 from runner.ledger.usage import Spent, UsageRow
 from runner.ledger.values import Result
 from runner.providers.provider import Evidence
@@ -325,6 +326,18 @@ def test_a_file_that_changed_or_is_gone_is_not_shown_and_that_is_said(empty_book
     assert shown(page) == ["before: pictures/c.png", "after: out/a.png"]
     for said in ("the picture is gone", "the source is gone", "the picture has changed", "the source has changed"):
         assert said in page.text
+
+
+def test_a_picture_with_a_stamp_is_still_the_one_that_came(empty_books: Books) -> None:
+    bought(empty_books, "p")
+    output = empty_books.root / "out/p.png"
+    stamp = Stamp("ab" * 16, "1", "cd" * 16, "posters", "m", "seed=7", "ab" * 32, "2026")
+    edits = stamped(output, stamp)
+    assert not isinstance(edits, str)
+    write_atomically(output, output, edits=edits)
+    page = page_of(empty_books)
+    assert shown(page) == ["before: pictures/p.png", "after: out/p.png"]
+    assert "has changed" not in page.text
 
 
 def test_the_same_pictures_give_the_same_bytes_again(empty_books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from runner.images import Changed, Results, Thumbnail, Unusable, thumbnail
+from runner.images import STAMP_BYTES_MAX, Changed, Results, Thumbnail, Unusable, digests, thumbnail
 from runner.ledger.exhibits import Bought
 from runner.money import billed, exact
 from runner.reports.html.markup import Markup, data_uri, element
@@ -44,13 +44,27 @@ class Shelf:
 
 def _shown(path: Path, digest: str, size_bytes: int | None, what: str) -> Thumbnail | str:
     try:
-        return thumbnail(path, digest, size_bytes=size_bytes, side=SIDE_PIXELS)
+        try:
+            return thumbnail(path, digest, size_bytes=size_bytes, side=SIDE_PIXELS)
+        except Changed:
+            stamped = _stamped(path, digest, size_bytes)
+            return thumbnail(path, stamped, size_bytes=None, side=SIDE_PIXELS)
     except Changed:
         return f"{what} has changed since"
     except Unusable as fault:
         return f"{what} is gone" if not path.exists() else f"{what} cannot be shown: {fault.reason}"
     except (OSError, ValueError):
         return f"{what} cannot be read"
+
+
+def _stamped(path: Path, digest: str, size_bytes: int | None) -> str:
+    """The digest of a file that is the picture with our stamp in it. Raises Changed when it is not, and OSError."""
+    if size_bytes is not None and not size_bytes < path.stat().st_size <= size_bytes + STAMP_BYTES_MAX:
+        raise Changed
+    own, *without = digests(path)
+    if digest not in without:
+        raise Changed
+    return own
 
 
 def exhibits(bought: Sequence[Bought], shelf: Shelf) -> Iterator[Markup]:
