@@ -33,6 +33,13 @@ def _tiny() -> Image.Image:
     return seascapes.harbour_dusk().resize((72, 48), Image.Resampling.LANCZOS)
 
 
+def _on_ground(thing: Image.Image) -> Image.Image:
+    """The thing as photographed for a shop: on a plain ground, nothing transparent."""
+    picture = Image.new("RGB", thing.size, (150, 190, 225))
+    picture.paste(thing, mask=thing.convert("RGBA").getchannel("A"))
+    return picture
+
+
 PICTURES: list[tuple[str, Callable[[], Image.Image], dict[str, Any]]] = [
     ("scans/harbour-dusk.jpg", seascapes.harbour_dusk, {"quality": 82}),
     ("scans/mountain-lake.jpg", seascapes.mountain_lake, {"quality": 82}),
@@ -52,6 +59,9 @@ PICTURES: list[tuple[str, Callable[[], Image.Image], dict[str, Any]]] = [
     ("logos/compass.png", logos.compass, {"optimize": True}),
     # palette with one transparent colour
     ("logos/sun-and-waves.png", logos.sun_and_waves, {}),
+    # on a plain ground, to be cut out
+    ("things/badge.jpg", lambda: _on_ground(logos.anchor()), {"quality": 90}),
+    ("things/compass.png", lambda: _on_ground(logos.compass()), {"optimize": True}),
 ]
 
 

@@ -235,7 +235,8 @@ def _written(draft: Draft, picture: Path, attempt_id: int, means: Means) -> Writ
     except DiskError as error:
         where = "kept" if kept else "in the spool"
         trouble = f"{error.message}; the paid picture is {where} and comes back with a later run, without paying"
-    remark = "; ".join(filter(None, (images.looks_wrong(draft.source, file), plain))) or None
+    looks = images.looks_wrong(draft.source, file) if draft.source is not None and draft.resembles else None
+    remark = "; ".join(filter(None, (looks, plain))) or None
     result = Result(result_digest, facts.size_bytes, facts.width, facts.height, remark, delivered)
     return Written(result, trouble, kept is not None)
 

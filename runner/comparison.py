@@ -16,7 +16,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from runner import images, items, jobs, slots, windows
-from runner.contracts import CONTRACTS
 from runner.declared import PROBLEMS_MAX, shown_path
 from runner.diagnostics import Problem, Problems
 from runner.drafts import draft
@@ -369,7 +368,7 @@ class _Counter:
 
 def _by_pointer(one: Draft, recipe: Recipe) -> tuple[Draft, bool]:
     """A draft of a Git LFS pointer as the item that its picture would be: the pointer has the picture's digest."""
-    if one.key is not None or one.picture is not None or not one.prompt:
+    if one.key is not None or one.picture is not None or one.source is None or not one.prompt:
         return one, False
     try:
         with one.source.open("rb") as file:
@@ -379,7 +378,7 @@ def _by_pointer(one: Draft, recipe: Recipe) -> tuple[Draft, bool]:
     if match is None:
         return one, False
     key = item_key(
-        CONTRACTS[recipe.model],
+        recipe.contract,
         one.options,
         prompt=one.prompt,
         negative=one.negative,
@@ -512,7 +511,7 @@ def _spending(stand: Stand) -> object:
     )
     output = {"format": recipe.output.format, "flatten": recipe.output.flatten}
     sources = [
-        (shown_path(one.folder, _root(recipe)), one.include, one.exclude, one.prompts, one.presets)
+        (one.folder and shown_path(one.folder, _root(recipe)), one.include, one.exclude, one.prompts, one.presets)
         for one in recipe.sources
     ]
     return plain | {"output": output}, sources, stand.price, stand.slots, stand.workspace.account

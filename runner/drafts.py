@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from runner import images
-from runner.contracts import CONTRACTS
 from runner.contracts.contract import OptionValue
 from runner.images import Picture, Unsuitable
 from runner.items import Wanted
@@ -16,13 +15,14 @@ from runner.recipe import Recipe
 
 def draft(recipe: Recipe, wanted: Iterable[Wanted], root: Path) -> list[Draft]:
     """The drafts of a recipe, in the order they are wanted. A source used with several prompts is read once."""
-    looked: dict[Path, Picture | Unsuitable] = {}
+    looked: dict[Path | None, Picture | Unsuitable | None] = {None: None}
+    limits = recipe.contract.pictures
     drafts = []
     for want in wanted:
-        if want.source not in looked:
+        if want.source is not None and limits is not None and want.source not in looked:
             looked[want.source] = images.inspect(
                 want.source,
-                CONTRACTS[recipe.model].pictures,
+                limits,
                 output_format=recipe.output.format,
                 flatten=recipe.output.flatten,
                 sixteen_bit=recipe.allow.sixteen_bit,
@@ -31,23 +31,25 @@ def draft(recipe: Recipe, wanted: Iterable[Wanted], root: Path) -> list[Draft]:
     return drafts
 
 
-def _draft(recipe: Recipe, want: Wanted, found: Picture | Unsuitable, root: Path) -> Draft:
+def _draft(recipe: Recipe, want: Wanted, found: Picture | Unsuitable | None, root: Path) -> Draft:
+    """`found` None: the model takes no source picture."""
     text = text_for(recipe, want.prompt, picture=want.source, rel=want.rel)
     options = _options(recipe, want.preset)
     fault = found.reason if isinstance(found, Unsuitable) else text if isinstance(text, str) else None
     key = None
-    if isinstance(found, Picture) and isinstance(text, PromptText):
+    if not isinstance(found, Unsuitable) and isinstance(text, PromptText):
+        is_flattened = found is not None and found.has_alpha and recipe.output.format == "jpeg"
         key = item_key(
-            CONTRACTS[recipe.model],
+            recipe.contract,
             options,
             prompt=text.text,
             negative=text.negative,
-            picture_digest=found.digest,
-            flatten=recipe.output.flatten if found.has_alpha and recipe.output.format == "jpeg" else None,
+            picture_digest=found.digest if found is not None else "",
+            flatten=recipe.output.flatten if is_flattened else None,
         )
     return Draft(
         source=want.source,
-        source_path=shown(want.source, root),
+        source_path=shown(want.source, root) if want.source is not None else "",
         picture=found if isinstance(found, Picture) else None,
         fault=fault,
         prompt_name=want.prompt,
@@ -60,6 +62,7 @@ def _draft(recipe: Recipe, want: Wanted, found: Picture | Unsuitable, root: Path
         output_path=shown(want.output, root),
         output_size=_size(want.output),
         provenance=recipe.output.provenance,
+        resembles=recipe.contract.operation == "upscaling",
     )
 
 

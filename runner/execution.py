@@ -119,18 +119,12 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
     if item.action == "restore":
         return restore(item, item.paid.result_digest if item.paid else None, purchase.run, means)
     draft = item.draft
-    assert draft.picture is not None
-    prepared = images.prepare(
-        draft.picture,
-        output_format=purchase.output_format,
-        flatten=purchase.flatten,
-        limits=purchase.contract.pictures,
-        folder=purchase.work,
-    )
+    prepared = _prepared(draft, purchase)
     if isinstance(prepared, images.Unsuitable):
         return Done(item, "unsuitable", prepared.reason)
     options = _drawn(draft, purchase.contract)
-    order = Order(purchase.contract.model, options, prepared.path, prepared.media_type)
+    path, media_type = (None, None) if prepared is None else (prepared.path, prepared.media_type)
+    order = Order(purchase.contract.model, options, path, media_type)
     asked = _asked(draft, purchase.contract, options)
     try:
         for tries_left in reversed(range(TRIES_MAX)):
@@ -165,14 +159,32 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
             control.pause(min(outcome.retry_after_s * 2 ** (TRIES_MAX - 1 - tries_left), PAUSE_S_MAX))
         raise AssertionError("the last try returns")
     finally:
-        with suppress(OSError):
-            prepared.path.unlink(missing_ok=True)
+        if prepared is not None:
+            with suppress(OSError):
+                prepared.path.unlink(missing_ok=True)
+
+
+def _prepared(draft: Draft, purchase: Purchase) -> images.Prepared | images.Unsuitable | None:
+    """The picture as it is sent; None for a model that takes none."""
+    limits = purchase.contract.pictures
+    if limits is None:
+        return None
+    assert draft.picture is not None
+    return images.prepare(
+        draft.picture,
+        output_format=purchase.output_format,
+        flatten=purchase.flatten,
+        limits=limits,
+        folder=purchase.work,
+    )
 
 
 def _drawn(draft: Draft, contract: Contract) -> dict[str, OptionValue]:
     """What is sent, in the order of the contract; without a declared seed we draw our own, so that a paid picture can
     be asked for again (contract U8)."""
-    given: dict[str, OptionValue] = {**draft.options, "prompt": draft.prompt}
+    given: dict[str, OptionValue] = dict(draft.options)
+    if draft.prompt:
+        given["prompt"] = draft.prompt
     if draft.negative is not None:
         given["negative_prompt"] = draft.negative
     seed = contract.field("seed")
@@ -182,15 +194,14 @@ def _drawn(draft: Draft, contract: Contract) -> dict[str, OptionValue]:
 
 
 def _asked(draft: Draft, contract: Contract, options: dict[str, OptionValue]) -> Asked:
-    assert draft.picture is not None
     assert draft.key is not None
     sent = {name: plain(value) for name, value in options.items() if name not in ("prompt", "negative_prompt")}
     return Asked(
         model=contract.model,
         item_key=draft.key,
         source_path=draft.source_path,
-        source_digest=draft.picture.digest,
-        source_bytes=draft.picture.size_bytes,
+        source_digest=draft.picture.digest if draft.picture is not None else "",
+        source_bytes=draft.picture.size_bytes if draft.picture is not None else 0,
         prompt_name=draft.prompt_name,
         prompt=draft.prompt,
         prompt_digest=digest(draft.prompt),

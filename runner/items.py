@@ -1,4 +1,4 @@
-"""What a recipe wants: each source picture × prompt × preset, and the path of its result."""
+"""What a recipe wants: each source picture × prompt × preset (some models take no picture), and where results go."""
 
 import re
 import unicodedata
@@ -36,12 +36,13 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|
 class Wanted:
     """One picture to buy. `rel` is the source's path relative to `source_folder`, with forward slashes.
 
-    `source` and `output` are absolute; nothing is said about whether the output exists already.
+    `source` and `output` are absolute; nothing is said about whether the output exists already. `source` and
+    `source_folder` are None, and `rel` empty, where the model takes no source picture.
     """
 
-    source: Path
+    source: Path | None
     rel: str
-    source_folder: Path
+    source_folder: Path | None
     prompt: str
     preset: str
     output: Path
@@ -57,6 +58,9 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     home = ledger_path(settings).parent
     leave_out = (recipe.output.folder, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
     for position, source in enumerate(recipe.sources):
+        if source.folder is None:
+            wanted += _of_picture(recipe, source, None)
+            continue
         pictures = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
         for picture in pictures:
             if not _is_recordable(picture):
@@ -113,8 +117,8 @@ def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: 
     return found
 
 
-def _of_picture(recipe: Recipe, source: Source, picture: Path) -> Iterator[Wanted]:
-    rel = picture.relative_to(source.folder).as_posix()
+def _of_picture(recipe: Recipe, source: Source, picture: Path | None) -> Iterator[Wanted]:
+    rel = "" if picture is None or source.folder is None else picture.relative_to(source.folder).as_posix()
     for prompt in source.prompts:
         for preset in source.presets:
             output = recipe.output.folder / _output_name(recipe, source, rel, prompt, preset)
@@ -130,7 +134,9 @@ def _output_name(recipe: Recipe, source: Source, rel: str, prompt: str, preset: 
     return "/".join([*map(_safe, parts[:-1]), _safe(parts[-1] if parts else "_", extension)])
 
 
-def _placeholders(recipe: Recipe, folder: Path, rel: str, prompt: str, preset: str) -> dict[str, str]:
+def _placeholders(recipe: Recipe, folder: Path | None, rel: str, prompt: str, preset: str) -> dict[str, str]:
+    if folder is None:
+        return {"prompt": prompt, "preset": preset, "recipe": recipe.name}
     path = PurePosixPath(rel)
     return {
         "stem": path.stem,
@@ -182,7 +188,11 @@ def _collisions(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) ->
 def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted) -> Problem:
     root = settings.root
     output = shown_path(first.output, root)
-    if first.source == second.source and (first.prompt, first.preset) == (second.prompt, second.preset):
+    if (
+        first.source is not None
+        and first.source == second.source
+        and (first.prompt, first.preset) == (second.prompt, second.preset)
+    ):
         message = f"`{shown_path(first.source, root)}` is wanted twice, by two of the sources, as `{output}`"
         hint = "leave it out of one of them with `exclude`"
     else:
@@ -194,7 +204,7 @@ def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted
 
 def _told(first: Wanted, second: Wanted, root: Path) -> str:
     """The two pictures, with their prompt or preset where that is the difference."""
-    names = [f"`{shown_path(one.source, root)}`" for one in (first, second)]
+    names = [f"`{shown_path(one.source, root)}`" if one.source else "one" for one in (first, second)]
     if first.source == second.source:
         key = "prompt" if first.prompt != second.prompt else "preset"
         names = [
@@ -216,13 +226,16 @@ def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> str | None:
 
 def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
     """A result that would replace a source: possible only where a folder under the output folder is a link."""
-    folders = {folder: real(folder) for one in wanted for folder in (one.output.parent, one.source.parent)}
-    sources = {_folded(folders[one.source.parent] / one.source.name): one for one in wanted}
+    pictures = {one.source for one in wanted if one.source is not None}
+    folders = {
+        folder: real(folder) for folder in {*(one.output.parent for one in wanted), *(p.parent for p in pictures)}
+    }
+    sources = {_folded(folders[picture.parent] / picture.name): picture for picture in pictures}
     for one in wanted:
         source = sources.get(_folded(folders[one.output.parent] / one.output.name))
         if source is not None:
             message = f"the result `{shown_path(one.output, settings.root)}` would replace the source "
-            message += f"`{shown_path(source.source, settings.root)}`"
+            message += f"`{shown_path(source, settings.root)}`"
             hint = "a folder under the output folder is a link to the sources: remove the link, or choose another"
             yield Problem("overwrites-source", message, _place(recipe, settings, ("output", "folder")), hint=hint)
             return

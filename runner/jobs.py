@@ -10,7 +10,6 @@ from pathlib import Path
 
 from runner import __version__, images, items, plan, policy
 from runner.booking import Means, Stop
-from runner.contracts import CONTRACTS
 from runner.diagnostics import Problems
 from runner.drafts import draft, shown
 from runner.errors import ExitCode, UsageError
@@ -244,7 +243,10 @@ def begin(
     workspace = settings.workspaces[recipe.workspace]
     assert made.price.ceiling_micros is not None
     uid = uuid.uuid4().hex
-    git = git_state(settings.root, [recipe.path, settings.root / FILE_NAME])
+    declared = [recipe.path, settings.root / FILE_NAME]
+    if recipe.contract.file is not None:
+        declared.append(settings.root / recipe.contract.file)
+    git = git_state(settings.root, declared)
     refuse_uncommitted(recipe, settings)
     run = RunFacts(
         uid=uid,
@@ -277,7 +279,7 @@ def begin(
             Purchase(
                 run_id=run_id,
                 run=run,
-                contract=CONTRACTS[recipe.model],
+                contract=recipe.contract,
                 caps=caps_of(workspace, recipe, uid),
                 ceiling_micros=made.price.ceiling_micros,
                 output_format=recipe.output.format,

@@ -18,15 +18,16 @@ Action = Literal["buy", "restore", "skip", "hold", "unsuitable", "later"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One source picture × one prompt × one preset, before the ledger was asked.
+    """One source picture × one prompt × one preset, before the ledger was asked. Some models take no source picture.
 
     `key` is the item key, None when `fault` says why the picture or its prompt cannot be sent. `options` holds all
     that is sent but prompts, and no seed unless one is declared. `source_path` and `output_path` are relative to the
-    project, posix. `output_size` is None when nothing stands at the output path. `provenance`: whether the file is to
-    say which attempt made it.
+    project, posix. `output_size` is None when nothing stands at the output path. Without a source picture, `source` and
+    `picture` are None, and `source_path` is empty. `resembles`: the result should show what the source shows.
+    `provenance`: whether the file is to say which attempt made it.
     """
 
-    source: Path
+    source: Path | None
     source_path: str
     picture: Picture | None
     fault: str | None
@@ -40,6 +41,12 @@ class Draft:
     output_path: str
     output_size: int | None
     provenance: bool = False
+    resembles: bool = True
+
+    @property
+    def told(self) -> str:
+        """What a message calls it: its source picture, or without one its result."""
+        return self.source_path or self.output_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +78,17 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What was last asked for at the same place (recipe, source path, prompt and preset name)."""
+    """What was last asked for at the same place (recipe, source path, prompt and preset name).
+
+    `item_key` None: not known.
+    """
 
     source_digest: str
     prompt_digest: str
     negative_digest: str | None
     options: Mapping[str, OptionValue]
     model: str
+    item_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +221,8 @@ def item_key(
     """The digest of what is bought: model, normalised options, prompts and picture bytes.
 
     Normalised: documented defaults filled in, a random seed left out, numbers without trailing zeros. `flatten` is the
-    colour that transparency is laid on before sending, None when it is kept.
+    colour that transparency is laid on before sending, None when it is kept. Without a source picture, and without a
+    prompt, their text here is empty.
     """
     normal = {field.name: field.default for field in contract.options if field.default is not None} | dict(options)
     if normal.get("seed") == 0:
@@ -252,7 +264,7 @@ def build(
     first_of = {item.draft.key: item.draft.output_path for made in earlier for item in made.of("buy") if item.draft.key}
     bought = 0
     for draft in drafts:
-        item = _decide(draft, facts, reroll=reroll)
+        item = _decide(draft, facts, model, reroll=reroll)
         if item.action == "buy" and draft.key is not None:
             if draft.key in first_of:
                 first = first_of[draft.key]
@@ -276,7 +288,7 @@ def unsuitable(found: Picture | Unsuitable) -> str | None:
     return found.reason if isinstance(found, Unsuitable) else None
 
 
-def _decide(draft: Draft, facts: Facts, *, reroll: bool) -> Item:
+def _decide(draft: Draft, facts: Facts, model: str, *, reroll: bool) -> Item:
     key = draft.key
     if key is None:
         return Item(draft, "unsuitable", draft.fault or "cannot be sent")
@@ -297,7 +309,7 @@ def _decide(draft: Draft, facts: Facts, *, reroll: bool) -> Item:
             f"declined on {declined.date} (attempt {declined.attempt_id}): {declined.message}; "
             "the same input would be declined again",
         )
-    return Item(draft, "buy", _why_new(draft, facts))
+    return Item(draft, "buy", _why_new(draft, facts, model))
 
 
 _FOREIGN = (
@@ -339,11 +351,13 @@ def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
     return Item(draft, "restore", f"already paid on {paid.date}", paid)
 
 
-def _why_new(draft: Draft, facts: Facts) -> str:
+def _why_new(draft: Draft, facts: Facts, model: str) -> str:
     before = facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name))
     if before is None:
         return "new"
     changes = []
+    if before.model != model:
+        changes.append(f"model changed ({before.model} → {model})")
     if draft.picture is not None and before.source_digest != draft.picture.digest:
         changes.append("picture changed")
     if before.prompt_digest != digest(draft.prompt):
@@ -351,6 +365,8 @@ def _why_new(draft: Draft, facts: Facts) -> str:
     if before.negative_digest != (None if draft.negative is None else digest(draft.negative)):
         changes.append("negative prompt changed")
     changes += _changed_options(before.options, draft.options)
+    if not changes and before.item_key not in (None, draft.key):
+        return "what the model does by default, or the colour under transparent parts, has changed"
     # The same request as before, without a settled purchase: the last attempt was not billed.
     return ", ".join(changes) or "not bought yet: the last attempt was not billed"
 

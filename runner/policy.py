@@ -87,6 +87,8 @@ def plan_problems(made: Plan, recipe: Recipe, settings: Settings) -> list[Proble
 def uncommitted(recipe: Recipe, settings: Settings, state: Callable[[Path], GitState]) -> list[Problem]:
     """Each file that says what to buy and is not as git has it. `state` tells of one file."""
     files = [settings.root / FILE_NAME, recipe.path]
+    if recipe.contract.file is not None:
+        files.append(settings.root / recipe.contract.file)
     files += [settings.root / prompt.file for prompt in recipe.prompts.values() if prompt.file is not None]
     found = []
     for file in dict.fromkeys(files):
@@ -141,7 +143,9 @@ def _label_problems(policy: Policy, recipe: Recipe, root: Path) -> Iterator[Prob
 
 def _folder_problems(policy: Policy, recipe: Recipe, root: Path, *, links: bool) -> Iterator[Problem]:
     places: list[tuple[Path, Loc]] = [
-        (source.folder, ("sources", at, "folder")) for at, source in enumerate(recipe.sources)
+        (source.folder, ("sources", at, "folder"))
+        for at, source in enumerate(recipe.sources)
+        if source.folder is not None
     ]
     for folder, loc in [*places, (recipe.output.folder, ("output", "folder"))]:
         if not is_allowed(folder, policy, root, links=links):

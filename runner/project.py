@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from runner import contract_file
 from runner import recipe as recipes
 from runner import settings as settings_file
+from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract
 from runner.diagnostics import Problem, Problems, did_you_mean
 from runner.errors import UsageError
 from runner.recipe import Recipe
@@ -64,8 +67,28 @@ def _known(known: dict[str, Path]) -> str:
     return f"known: {listed}" + (", …" if len(known) > 10 else "")
 
 
+def contracts(start: str | None) -> dict[str, Contract]:
+    """Every model that is known here: those of the package, and those of the project, where there is one.
+
+    Raises Problems with everything wrong in the project's contract files, UsageError where `start` names no project.
+    """
+    try:
+        root = find_root(start)
+    except UsageError:
+        if start is not None:
+            raise
+        return dict(CONTRACTS)
+    known, problems = contract_file.load_all(root)
+    if problems:
+        raise Problems(problems)
+    return {model: contract for model, contract in known.items() if contract is not None}
+
+
 def load(root: Path, names: Sequence[str]) -> tuple[Settings, list[Recipe]]:
-    """omixa.toml and the named recipes (all without names). Raises Problems with everything wrong in any of them."""
+    """omixa.toml with the project's contracts, and the named recipes (all without names).
+
+    Raises Problems with everything wrong in any of them.
+    """
     settings, found, problems = load_all(root, names)
     if problems:
         raise Problems(problems)
@@ -74,7 +97,7 @@ def load(root: Path, names: Sequence[str]) -> tuple[Settings, list[Recipe]]:
 
 
 def load_all(root: Path, names: Sequence[str]) -> tuple[Settings | None, list[Recipe], list[Problem]]:
-    """As `load`, but returns what could be loaded beside the problems; omixa.toml's come first."""
+    """As `load`, but returns what could be loaded beside the problems; omixa.toml's come first, then contracts'."""
     paths = recipe_paths(root, names)
     settings, known, problems = settings_file.load_with_names(root)
     loaded: list[Recipe] = []

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract
 from runner.diagnostics import keys_in
-from runner.recipe import Recipe
+from runner.recipe import NAMELESS, Recipe
 from runner.templates import TextFault, fill, read_text
 
 SIDECAR_SUFFIX = ".prompt.txt"
@@ -23,16 +23,19 @@ class PromptText:
     origin: str
 
 
-def text_for(recipe: Recipe, prompt_name: str, *, picture: Path, rel: str) -> PromptText | str:
+def text_for(recipe: Recipe, prompt_name: str, *, picture: Path | None, rel: str) -> PromptText | str:
     """The text for one picture, or the reason why there is none.
 
     `rel` is the picture's path relative to its source folder, with forward slashes. A sidecar, such as
-    `photo.jpg.prompt.txt`, is taken literally and replaces the text of the prompt, not its negative.
+    `photo.jpg.prompt.txt`, is taken literally and replaces the text of the prompt, not its negative. `picture` None:
+    the model takes none. The text is empty where the model can do without, and the recipe has no prompts.
     """
+    if prompt_name == NAMELESS:
+        return PromptText("", None, "recipe")
     prompt = recipe.prompts[prompt_name]
-    values = placeholders(recipe, picture=picture, rel=rel)
-    sidecar = picture.with_name(picture.name + SIDECAR_SUFFIX)
-    if sidecar.is_symlink() or sidecar.exists():
+    values = {"recipe": recipe.name} if picture is None else placeholders(recipe, picture=picture, rel=rel)
+    sidecar = None if picture is None else picture.with_name(picture.name + SIDECAR_SUFFIX)
+    if sidecar is not None and (sidecar.is_symlink() or sidecar.exists()):
         name = sidecar.name
         try:
             text = read_text(sidecar, links=False)
@@ -45,7 +48,7 @@ def text_for(recipe: Recipe, prompt_name: str, *, picture: Path, rel: str) -> Pr
         origin = f"file:{prompt.file}" if prompt.file else "recipe"
         subject = f"prompt `{prompt_name}`"
     negative = fill(prompt.negative, values) if prompt.negative is not None else None
-    fault_text = _fault(recipe.model, text, negative, subject)
+    fault_text = _fault(recipe.contract, text, negative, subject)
     return fault_text if fault_text is not None else PromptText(text, negative or None, origin)
 
 
@@ -61,13 +64,12 @@ def placeholders(recipe: Recipe, *, picture: Path, rel: str) -> dict[str, str]:
     }
 
 
-def _fault(model: str, text: str, negative: str | None, subject: str) -> str | None:
+def _fault(contract: Contract, text: str, negative: str | None, subject: str) -> str | None:
     """Why the filled-in text cannot be sent, or None."""
     if not text.strip():
         return f"{subject} is empty"
     if keys_in(text) or keys_in(negative or ""):
         return f"{subject} has what looks like a workspace key in it"
-    contract = CONTRACTS[model]
     for name, value in (("prompt", text), ("negative_prompt", negative or "")):
         field = contract.field(name)
         fault = field.fault(value) if field is not None and value else None

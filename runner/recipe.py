@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, WithJsonSchema
 
 from runner import slots, templates
 from runner.contracts import CONTRACTS
@@ -34,17 +34,21 @@ from runner.declared import (
     wrong,
 )
 from runner.diagnostics import Place, Problem, Problems, did_you_mean
-from runner.settings import Names, Preset, Settings, TimeZone, cron_text, names_of, preset_problems
+from runner.settings import Names, Preset, Settings, TimeZone, cron_text, names_of, preset_options, preset_problems
 from runner.tomlfile import Loc, TomlFile
 from runner.tomlfile import read as read_toml
 
 FOLDER = "recipes"
 PICTURES = ["**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp"]
-NAMELESS = ""  # the preset of a source that names none: no options
+NAMELESS = ""  # the preset of a source that names none: no options; the prompt of a model that takes none
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 PROMPT_PLACEHOLDERS = ("stem", "name", "dir", "parent", "recipe")
 NAME_PLACEHOLDERS = ("stem", "suffix", "dir", "parent", "prompt", "preset", "recipe")
+# Without a source picture, only these mean something; and results are called after their prompts.
+DRAWN_PROMPT_PLACEHOLDERS = ("recipe",)
+DRAWN_NAME_PLACEHOLDERS = ("prompt", "preset", "recipe")
+DRAWN_NAME = "{prompt}"
 
 GLOB_LENGTH_MAX = 1000
 OUTPUT_NAME_LENGTH_MAX = 500
@@ -56,6 +60,7 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("sources", "*", "exclude"): 100,
     ("sources", "*", "prompt"): 100,
     ("sources", "*", "preset"): 100,
+    ("preset",): 100,
     ("prompts",): 100,
     ("presets",): 100,
     ("labels",): 100,
@@ -67,9 +72,12 @@ _ITEMS_MAX: dict[Loc, int] = {
 
 
 class Source(Declared):
-    """A folder of pictures (absolute), and the names of the prompts and presets each of them is bought with."""
+    """A folder of pictures (absolute), and the names of the prompts and presets each of them is bought with.
 
-    folder: Path
+    `folder` None: the model takes no source picture, and one is bought for each prompt × preset.
+    """
+
+    folder: Path | None
     include: tuple[str, ...] = tuple(PICTURES)
     exclude: tuple[str, ...] = ()
     prompts: tuple[str, ...]
@@ -134,7 +142,7 @@ class Recipe(Declared):
 
     `digest` is the sha256, in hex, of the bytes that the recipe was read from: the file may have changed since.
     `budget`: period or `run` → micro-units of the workspace's currency. `presets` are the effective ones: the
-    recipe's own, and those of omixa.toml that it does not declare itself.
+    recipe's own, and those of omixa.toml that it does not declare itself. `contract` is that of its model.
     """
 
     name: str
@@ -153,6 +161,7 @@ class Recipe(Declared):
     allow: Allow = Allow()
     schedule: Schedule | None = None
     canary: int | None = None
+    contract: InstanceOf[Contract] = Field(default_factory=lambda data: CONTRACTS[data["model"]])
 
 
 # --- the file: its tables, and the types of single values ----------------------------------------------------------
@@ -338,6 +347,11 @@ class RecipeFile(Declared):
     )
     presets: dict[Name, Preset] = Field(default={}, description="Presets of this recipe; they win over omixa.toml's.")
     output: OutputTable = Field(description="Where results go.", examples=[{"folder": "out"}])
+    preset: OneOrMany | None = Field(
+        default=None,
+        description="Only for a model without source pictures: the name of a preset, or several; each prompt is bought "
+        "with each.",
+    )
     budget: RecipeBudgetTable = Field(default=RecipeBudgetTable(), description="The most this recipe may spend.")
     allow: AllowTable = Field(default=AllowTable(), description="What is unusual, and meant.")
     schedule: ScheduleTable | None = Field(default=None, description="When the recipe runs by itself.")
@@ -347,6 +361,22 @@ class RecipeFile(Declared):
         le=1000,
         description="Buy so many pictures first, and the others only when those came and cost no more than planned.",
     )
+
+
+class DrawnFile(RecipeFile):
+    """A recipe whose model takes no source picture."""
+
+    sources: list[SourceTable] = Field(default=[])
+
+
+class WordlessFile(RecipeFile):
+    """A recipe whose model can do without a prompt."""
+
+    prompts: dict[Name, PromptTable] = Field(default={})
+
+
+class UnknownFile(DrawnFile, WordlessFile):
+    """A recipe for a model that nobody knows here: what it must have, nobody can say."""
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -367,19 +397,30 @@ def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
     too_many = size_problems(file, _ITEMS_MAX)
     if too_many:
         return None, in_order(too_many, where)
-    contract = CONTRACTS.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
+    contract = names.contracts.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
+    model = _file_of(contract)
     prompts, of_prompts = _prompts(file, names.root, contract)
     found: list[Iterable[Problem]] = [of_prompts, key_problems(file), _cross_problems(file, names, contract)]
     try:
-        table = RecipeFile.model_validate(file.data)
+        table = model.model_validate(file.data)
     except ValidationError as error:
-        found.append(shape_problems(file, RecipeFile, error))
+        found.append(shape_problems(file, model, error))
     # Not looked for further than they are shown: each takes a while to place, and a hostile file has thousands.
     problems = in_order(chain.from_iterable(found), where)
-    return (None if problems else _resolved(table, file, names, prompts)), problems
+    # The contract of a model that is known is None only where its own file has problems, and those are told there.
+    return (None if problems or contract is None else _resolved(table, file, names, prompts, contract)), problems
 
 
-def _resolved(table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt]) -> Recipe:
+def _file_of(contract: Contract | None) -> type[RecipeFile]:
+    """What a recipe for this model must have."""
+    if contract is None:
+        return UnknownFile
+    return DrawnFile if contract.pictures is None else RecipeFile if contract.needs_prompt else WordlessFile
+
+
+def _resolved(
+    table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt], contract: Contract
+) -> Recipe:
     shared = {name: dict(preset) for name, preset in (names.presets or {}).items()}
     return Recipe(
         name=file.path.stem,
@@ -390,15 +431,31 @@ def _resolved(table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str
         description=table.description,
         cost_centre=table.cost_centre,
         labels=table.labels,
-        sources=tuple(_source(source, names.root, prompts) for source in table.sources),
-        prompts=prompts,
+        sources=_sources(table, names.root, prompts, contract),
+        # What has no prompt is bought with the nameless one, of which nothing is sent.
+        prompts=prompts or {NAMELESS: Prompt(name=NAMELESS, text="")},
         presets={NAMELESS: {}, **shared, **table.presets},
-        output=Output(**table.output.model_dump(exclude={"folder"}), folder=absolute(names.root, table.output.folder)),
+        output=_output(table.output, names.root, contract),
         budget=table.budget.caps(),
         allow=Allow(style_preset=tuple(table.allow.style_preset), sixteen_bit=table.allow.sixteen_bit),
         schedule=_schedule(table.schedule) if table.schedule is not None else None,
         canary=table.canary,
+        contract=contract,
     )
+
+
+def _sources(table: RecipeFile, root: Path, prompts: Mapping[str, Prompt], contract: Contract) -> tuple[Source, ...]:
+    names = list(prompts) or [NAMELESS]
+    if contract.pictures is not None:
+        return tuple(_source(source, root, names) for source in table.sources)
+    return (Source(folder=None, prompts=tuple(names), presets=tuple(table.preset or [NAMELESS])),)
+
+
+def _output(table: OutputTable, root: Path, contract: Contract) -> Output:
+    declared = table.model_dump(exclude={"folder"})
+    if contract.pictures is None and "name" not in table.model_fields_set:
+        declared["name"] = DRAWN_NAME
+    return Output(**declared, folder=absolute(root, table.folder))
 
 
 def _schedule(table: ScheduleTable) -> Schedule:
@@ -406,7 +463,7 @@ def _schedule(table: ScheduleTable) -> Schedule:
     return Schedule(**table.model_dump(exclude={"every"}), every_s=every_s)
 
 
-def _source(table: SourceTable, root: Path, prompts: Mapping[str, Prompt]) -> Source:
+def _source(table: SourceTable, root: Path, prompts: Iterable[str]) -> Source:
     return Source(
         folder=absolute(root, table.folder),
         include=tuple(table.include),
@@ -450,9 +507,9 @@ def _prompt_text(
     at = (*loc, key)
     if key == "text":
         text = templates.Text(value, root, lambda part: file.place_within(at, part))
-        template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root)
+        template, problems = templates.expanded(text, _placeholders(contract), root)
     else:
-        template, problems = _from_file(file, at, value, root)
+        template, problems = _from_file(file, at, value, root, _placeholders(contract))
     if not problems:
         problems = _length_problems(template, "prompt", contract, file.place(at, value=True))
     return template, problems
@@ -465,13 +522,20 @@ def _negative_text(
     if not isinstance(value, str):
         return None, []
     text = templates.Text(value, root, lambda part: file.place_within(loc, part))
-    template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root)
+    template, problems = templates.expanded(text, _placeholders(contract), root)
     if not problems:
         problems = _length_problems(template, "negative_prompt", contract, file.place(loc, value=True))
     return template, problems
 
 
-def _from_file(file: TomlFile, at: Loc, value: str, root: Path) -> tuple[str, list[Problem]]:
+def _placeholders(contract: Contract | None) -> tuple[str, ...]:
+    """What can be filled into a prompt."""
+    return DRAWN_PROMPT_PLACEHOLDERS if contract is not None and contract.pictures is None else PROMPT_PLACEHOLDERS
+
+
+def _from_file(
+    file: TomlFile, at: Loc, value: str, root: Path, placeholders: tuple[str, ...]
+) -> tuple[str, list[Problem]]:
     path = absolute(root, value)
     where = shown_path(path, root)
     place = file.place(at, value=True)
@@ -483,7 +547,7 @@ def _from_file(file: TomlFile, at: Loc, value: str, root: Path) -> tuple[str, li
         text = templates.from_file(path, where)
     except templates.TextFault as fault:
         return "", [Problem("missing-prompt-file", f"`{where}` {fault}", place, label=_similar(path))]
-    template, problems = templates.expanded(text, PROMPT_PLACEHOLDERS, root, (path,))
+    template, problems = templates.expanded(text, placeholders, root, (path,))
     return template, [*templates.key_problems(text), *problems]
 
 
@@ -506,9 +570,13 @@ def _cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> 
     yield from _name_problems(file)
     yield from _reference_problems(file, names)
     yield from _preset_problems(file, names, contract)
-    for position, source in enumerate(_source_tables(file)):
-        yield from _source_problems(file, ("sources", position), source, names, contract)
-    yield from _output_problems(file, names.root)
+    if contract is not None and contract.pictures is None:
+        yield from _drawn_problems(file, names, contract)
+    else:
+        yield from _top_preset_problems(file)
+        for position, source in enumerate(_source_tables(file)):
+            yield from _source_problems(file, ("sources", position), source, names, contract)
+    yield from _output_problems(file, names.root, contract)
     yield from _schedule_problems(file)
 
 
@@ -526,8 +594,8 @@ def _reference_problems(file: TomlFile, names: Names) -> Iterator[Problem]:
     if isinstance(workspace, str) and names.workspaces is not None and workspace not in names.workspaces:
         place = file.place(("workspace",), value=True)
         yield unknown("unknown-workspace", "workspace", workspace, names.workspaces, place)
-    if isinstance(model, str) and model not in CONTRACTS:
-        yield unknown("unknown-model", "model", model, CONTRACTS, file.place(("model",), value=True))
+    if isinstance(model, str) and model not in names.contracts:
+        yield unknown("unknown-model", "model", model, names.contracts, file.place(("model",), value=True))
 
 
 def _allowed_styles(file: TomlFile) -> list[str]:
@@ -547,6 +615,21 @@ def _source_tables(file: TomlFile) -> list[dict[str, Any]]:
     return [source if isinstance(source, dict) else {} for source in sources] if isinstance(sources, list) else []
 
 
+def _drawn_problems(file: TomlFile, names: Names, contract: Contract) -> Iterator[Problem]:
+    """What does not fit a model without source pictures, and the presets that its prompts are bought with."""
+    if "sources" in file.data:
+        message = f"{contract.model} takes no source picture, so a recipe for it has no `[[sources]]`"
+        hint = "remove it; each prompt × each `preset` at the top is one picture"
+        yield Problem("unexpected-table", message, file.place(("sources", 0)), hint=hint)
+    yield from _named_preset_problems(file, (), file.data, names, contract)
+
+
+def _top_preset_problems(file: TomlFile) -> Iterator[Problem]:
+    if "preset" in file.data:
+        message = "`preset` at the top is for models without source pictures"
+        yield Problem("unexpected-key", message, file.place(("preset",)), hint="write it in `[[sources]]`")
+
+
 def _source_problems(
     file: TomlFile, loc: Loc, source: Mapping[str, Any], names: Names, contract: Contract | None
 ) -> Iterator[Problem]:
@@ -561,18 +644,41 @@ def _source_problems(
         listed = ", ".join(f"`{shown(name)}`" for name in prompts)
         message = f"this source does not say which prompt it wants, and the recipe has {len(prompts)}"
         yield Problem("missing-prompt", message, file.place(loc), hint=f"add `prompt = …` with one of {listed}")
+    yield from _named_preset_problems(file, loc, source, names, contract)
+
+
+def _named_preset_problems(
+    file: TomlFile, loc: Loc, source: Mapping[str, Any], names: Names, contract: Contract | None
+) -> Iterator[Problem]:
+    """What is wrong with the presets that the table at `loc` names: unknown, for another model, or incomplete."""
     own = tables(file.data, "presets")
+    if contract is not None and source.get("preset") is None:
+        place = file.place(loc) if loc else file.place(("model",), value=True)
+        yield from _incomplete_problems("no preset sets it", {}, contract, place)
     for at, name in _named(source, loc, "preset"):
         place = file.place(at, value=True)
         if name not in own and names.presets is not None and name not in names.presets:
             yield unknown("unknown-preset", "preset", name, {*own, *names.presets}, place)
         elif name not in own and names.presets is not None and contract is not None:
-            yield from _misfit_problems(name, names.presets[name], contract, place)
+            yield from _misfit_problems(name, names.presets[name], names, contract, place)
+        preset = own.get(name, (names.presets or {}).get(name))
+        if isinstance(preset, Mapping) and contract is not None:
+            yield from _incomplete_problems(f"the preset `{shown(name)}` does not set it", preset, contract, place)
 
 
-def _misfit_problems(name: str, preset: Mapping[str, Any], contract: Contract, place: Place) -> Iterator[Problem]:
+def _incomplete_problems(what: str, preset: Mapping[str, Any], contract: Contract, place: Place) -> Iterator[Problem]:
+    """Options that the model requires and nobody sets: it would decline what is sent."""
+    for name, option in preset_options(contract).items():
+        if option.required and name not in preset:
+            message = f"{contract.model} requires `{name}`, and {what}"
+            yield Problem("missing-option", message, place, hint=f"set it in a preset: {option.accepts()}")
+
+
+def _misfit_problems(
+    name: str, preset: Mapping[str, Any], names: Names, contract: Contract, place: Place
+) -> Iterator[Problem]:
     """A shared preset that fits another model, but not this recipe's. One that fits none is reported in omixa.toml."""
-    fits_another = any(not _faults(preset, other) for other in CONTRACTS.values())
+    fits_another = any(other is None or not _faults(preset, other) for other in names.contracts.values())
     for fault in _faults(preset, contract)[:1]:
         if fits_another:
             message = f"the preset `{name}` of omixa.toml does not fit {contract.model}: {fault.message}"
@@ -625,19 +731,33 @@ def _similar(path: Path) -> str | None:
 # --- output --------------------------------------------------------------------------------------------------------
 
 
-def _output_problems(file: TomlFile, root: Path) -> Iterator[Problem]:
+def _output_problems(file: TomlFile, root: Path, contract: Contract | None) -> Iterator[Problem]:
     output = file.data.get("output")
     if not isinstance(output, dict):
         return
     name = output.get("name")
     if isinstance(name, str):
-        yield from _output_name_problems(file, name)
+        drawn = contract is not None and contract.pictures is None
+        yield from _output_name_problems(file, name, DRAWN_NAME_PLACEHOLDERS if drawn else NAME_PLACEHOLDERS)
+    if contract is not None:
+        yield from _format_problems(file, output, contract)
     folder = output.get("folder")
     if is_path(folder):
         yield from _output_folder_problems(file, folder, root)
 
 
-def _output_name_problems(file: TomlFile, name: str) -> Iterator[Problem]:
+def _format_problems(file: TomlFile, output: Mapping[str, Any], contract: Contract) -> Iterator[Problem]:
+    """A format that the model cannot give, although others can."""
+    field, wanted = contract.field("output_format"), output.get("format", OutputTable.model_fields["format"].default)
+    if field is not None and isinstance(wanted, str) and wanted in EXTENSIONS and wanted not in field.choices:
+        message = f"{contract.model} gives no `{wanted}`; accepted: {', '.join(field.choices)}"
+        found = ("output", "format") if "format" in output else ("output",)
+        yield Problem("unknown-choice", message, file.place(found, value="format" in output))
+
+
+def _output_name_problems(
+    file: TomlFile, name: str, placeholders: tuple[str, ...] = NAME_PLACEHOLDERS
+) -> Iterator[Problem]:
     loc = ("output", "name")
     place = file.place(loc, value=True)
     if len(name) > OUTPUT_NAME_LENGTH_MAX:
@@ -645,7 +765,7 @@ def _output_name_problems(file: TomlFile, name: str) -> Iterator[Problem]:
         yield Problem("unsafe-output-name", message, place)
         return
     text = templates.Text(name, file.path.parent, lambda part: file.place_within(loc, part))
-    yield from templates.faults(text, NAME_PLACEHOLDERS)
+    yield from templates.faults(text, placeholders)
     parts = name.split("/")
     if name.startswith(("/", "~")) or "\\" in name or ".." in parts or "." in parts:
         message = f"the name `{shown(name)}` could lead out of the output folder"

@@ -6,6 +6,7 @@ from typing import Any
 
 from runner import images
 from runner.booking import Done, Means, book, drop, keep_raw
+from runner.contracts import CONTRACTS
 from runner.errors import FrozenError, OmixaError
 from runner.ledger import owners, usage
 from runner.ledger.balance_check import check_balances
@@ -123,7 +124,7 @@ _NO_EVIDENCE = Evidence()
 def _draft_of(row: Any, run_uid: str, means: Means) -> Draft:
     """What an attempt was for, as far as booking it needs."""
     return Draft(
-        source=means.root / row.source_path,
+        source=means.root / row.source_path if row.source_path else None,
         source_path=row.source_path,
         picture=None,
         fault=None,
@@ -137,4 +138,6 @@ def _draft_of(row: Any, run_uid: str, means: Means) -> Draft:
         output_path=row.output_path,
         output_size=None,
         provenance=means.stamps(run_uid).exists(),
+        # A contract file may say otherwise by now, or be gone: only what the package knows is compared.
+        resembles=row.model in CONTRACTS,
     )

@@ -4,7 +4,7 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import chain
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, JsonValue, ValidationError, WithJsonSchema
 
-from runner import slots
+from runner import contract_file, slots
 from runner.contracts import CONTRACTS
 from runner.contracts.contract import Contract, OptionValue
 from runner.contracts.contract import Field as ContractField
@@ -225,7 +225,10 @@ class Invoice(Declared):
 
 
 class Settings(Declared):
-    """What omixa.toml says. `root` is the project's folder; `endpoints` always has the sandbox."""
+    """What omixa.toml says. `root` is the project's folder; `endpoints` always has the sandbox.
+
+    `contracts` are all models: those that the package knows, and those of the project's contract files.
+    """
 
     root: Path
     endpoints: dict[str, Endpoint]
@@ -238,6 +241,7 @@ class Settings(Declared):
     workspaces: dict[str, Workspace]
     presets: dict[str, dict[str, OptionValue]]
     invoices: dict[str, Invoice] = Field(default_factory=dict)
+    contracts: dict[str, InstanceOf[Contract]] = Field(default_factory=lambda: dict(CONTRACTS))
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -249,17 +253,19 @@ def ledger_path(settings: Settings) -> Path:
 class Names:
     """What recipes may refer to: known even where omixa.toml has problems of its own.
 
-    None where omixa.toml could not be read at all, so that nothing can be said against a name.
+    None where omixa.toml could not be read at all, so that nothing can be said against a name; the contract of a model
+    is None where its file has problems.
     """
 
     root: Path
     workspaces: Collection[str] | None
     presets: Mapping[str, Mapping[str, Any]] | None
+    contracts: Mapping[str, Contract | None] = field(default_factory=lambda: dict(CONTRACTS))
 
 
 def names_of(settings: Settings) -> Names:
     """What recipes may refer to, from settings without problems."""
-    return Names(settings.root, settings.workspaces.keys(), settings.presets)
+    return Names(settings.root, settings.workspaces.keys(), settings.presets, settings.contracts)
 
 
 # --- the file: its tables, and the types of single values ----------------------------------------------------------
@@ -404,6 +410,25 @@ def _option_schema(field: ContractField) -> dict[str, Any]:
     return schema
 
 
+def presets_schema(contracts: Iterable[Contract]) -> dict[str, Any]:
+    """JSON Schema of a preset for any of these models. What two of them take differently may be either."""
+    options: dict[str, list[dict[str, Any]]] = {}
+    for contract in contracts:
+        for name, option in preset_options(contract).items():
+            schema = _option_schema(option)
+            if schema not in options.setdefault(name, []):
+                options[name].append(schema)
+    return {
+        "type": "object",
+        "description": "A named bundle of model options.",
+        "additionalProperties": False,
+        "properties": {
+            name: found[0] if len(found) == 1 else {"description": "As the model takes it.", "anyOf": found}
+            for name, found in options.items()
+        },
+    }
+
+
 def _number(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
@@ -422,21 +447,7 @@ def preset_options(contract: Contract) -> dict[str, ContractField]:
 
 
 # Values are checked against the contract of the model, not by pydantic.
-Preset = Annotated[
-    dict[str, Any],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "description": "A named bundle of model options.",
-            "additionalProperties": False,
-            "properties": {
-                name: _option_schema(field)
-                for contract in CONTRACTS.values()
-                for name, field in preset_options(contract).items()
-            },
-        }
-    ),
-]
+Preset = Annotated[dict[str, Any], WithJsonSchema(presets_schema(CONTRACTS.values()))]
 TimeZone = Annotated[str, AfterValidator(time_zone)]
 
 
@@ -747,25 +758,29 @@ def load(root: Path) -> tuple[Settings | None, list[Problem]]:
 
 
 def load_with_names(root: Path) -> tuple[Settings | None, Names, list[Problem]]:
-    """As `load`; also what recipes may refer to, so that they can be checked although omixa.toml has problems."""
+    """As `load`; also what recipes may refer to, so that they can be checked although omixa.toml has problems.
+
+    What is wrong with contract files is among the problems.
+    """
+    contracts, of_contracts = contract_file.load_all(root)
     try:
         file = read(root / FILE_NAME, FILE_NAME)
     except Problems as error:
-        return None, Names(root, None, None), list(error.problems)
+        return None, Names(root, None, None, contracts), [*error.problems, *of_contracts]
     too_many = size_problems(file, _ITEMS_MAX)
     if too_many:
-        return None, Names(root, None, None), in_order(too_many, FILE_NAME)
-    names = Names(root, tables(file.data, "workspaces"), tables(file.data, "presets"))
-    found: list[Iterable[Problem]] = [key_problems(file), _cross_problems(file)]
+        return None, Names(root, None, None, contracts), [*in_order(too_many, FILE_NAME), *of_contracts]
+    names = Names(root, tables(file.data, "workspaces"), tables(file.data, "presets"), contracts)
+    found: list[Iterable[Problem]] = [key_problems(file), _cross_problems(file, contracts)]
     try:
         table = SettingsFile.model_validate(file.data)
     except ValidationError as error:
         found.append(shape_problems(file, SettingsFile, error))
-    problems = in_order(chain.from_iterable(found), FILE_NAME)
-    return (None if problems else _resolved(table, root)), names, problems
+    problems = [*in_order(chain.from_iterable(found), FILE_NAME), *of_contracts]
+    return (None if problems else _resolved(table, root, contracts)), names, problems
 
 
-def _resolved(table: SettingsFile, root: Path) -> Settings:
+def _resolved(table: SettingsFile, root: Path, contracts: Mapping[str, Contract | None]) -> Settings:
     endpoints = {name: Endpoint(name=name, **endpoint.model_dump()) for name, endpoint in table.endpoints.items()}
     return Settings(
         root=root,
@@ -782,6 +797,7 @@ def _resolved(table: SettingsFile, root: Path) -> Settings:
             name: Invoice(name=name, **{**one.model_dump(), "within": _span(one.within)})
             for name, one in table.invoices.items()
         },
+        contracts={model: contract for model, contract in contracts.items() if contract is not None},
     )
 
 
@@ -852,13 +868,13 @@ def _workspace(name: str, table: WorkspaceTable, root: Path) -> Workspace:
 # --- checks across values: on the data as written, so that they are made whatever else is wrong --------------------
 
 
-def _cross_problems(file: TomlFile) -> Iterator[Problem]:
+def _cross_problems(file: TomlFile, contracts: Mapping[str, Contract | None]) -> Iterator[Problem]:
     for name, endpoint in tables(file.data, "endpoints").items():
         yield from _endpoint_problems(file, name, endpoint)
     for name, workspace in tables(file.data, "workspaces").items():
-        yield from _workspace_problems(file, ("workspaces", name), name, workspace)
+        yield from _workspace_problems(file, ("workspaces", name), name, workspace, contracts)
     for name, preset in tables(file.data, "presets").items():
-        yield from _shared_preset_problems(file, ("presets", name), preset)
+        yield from _shared_preset_problems(file, ("presets", name), preset, contracts)
     for name, invoice in tables(file.data, "invoices").items():
         yield from _invoice_problems(file, ("invoices", name), invoice)
     alerts = file.data.get("alerts")
@@ -915,7 +931,9 @@ def is_plaintext(url: str) -> bool:
         return True
 
 
-def _workspace_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str, Any]) -> Iterator[Problem]:
+def _workspace_problems(
+    file: TomlFile, loc: Loc, name: str, workspace: Mapping[str, Any], contracts: Mapping[str, Contract | None]
+) -> Iterator[Problem]:
     endpoint = workspace.get("endpoint")
     known = {SANDBOX, *tables(file.data, "endpoints")}
     if isinstance(endpoint, str) and endpoint not in known:
@@ -925,8 +943,8 @@ def _workspace_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[
     yield from _limit_problems(file, loc, name, workspace)
     ceilings = workspace.get("ceilings")
     for model, ceiling in ceilings.items() if isinstance(ceilings, dict) else ():
-        if model not in CONTRACTS:
-            yield unknown("unknown-model", "model", model, CONTRACTS, file.place((*loc, "ceilings", model)))
+        if model not in contracts:
+            yield unknown("unknown-model", "model", model, contracts, file.place((*loc, "ceilings", model)))
         if isinstance(ceiling, str) and re.fullmatch(r"0(\.0+)?", ceiling):
             place = file.place((*loc, "ceilings", model), value=True)
             message = "a ceiling of zero says that a request is free"
@@ -1019,10 +1037,16 @@ def _invoice_problems(file: TomlFile, loc: Loc, invoice: Mapping[str, Any]) -> I
         yield unknown("unknown-workspace", "workspace", name, known, file.place((*loc, "workspace"), value=True))
 
 
-def _shared_preset_problems(file: TomlFile, loc: Loc, preset: Mapping[str, Any]) -> Iterator[Problem]:
-    """A shared preset may be for any model, so it must fit one; what is reported is the one it fits best."""
-    found = [list(preset_problems(file, loc, preset, contract)) for contract in CONTRACTS.values()]
-    yield from min(found, key=len)
+def _shared_preset_problems(
+    file: TomlFile, loc: Loc, preset: Mapping[str, Any], contracts: Mapping[str, Contract | None]
+) -> Iterator[Problem]:
+    """A shared preset may be for any model, so it must fit one; what is reported is the one it fits best.
+
+    It may be for a model whose file has problems: then nothing is said.
+    """
+    if None not in contracts.values():
+        found = [list(preset_problems(file, loc, preset, contract)) for contract in contracts.values() if contract]
+        yield from min(found, key=len)
 
 
 def preset_problems(
@@ -1041,7 +1065,7 @@ def preset_problems(
             fault = contract.unknown_option(name)
             closest = did_you_mean(name, options)
             label = f"did you mean `{closest}`?" if closest else None
-            hint = None if closest else f"known: {', '.join(f'`{option}`' for option in options)}"
+            hint = None if closest else f"known: {', '.join(f'`{option}`' for option in options) or 'none'}"
             yield Problem(fault.code, fault.message, key, label=label, hint=hint)
         else:
             bad = options[name].fault(value, allowed)

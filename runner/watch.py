@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from runner import contract_file
 from runner import recipe as recipes
 from runner.declared import shown_path
 from runner.diagnostics import Problem, Problems
@@ -92,7 +93,11 @@ class Watch:
         if settings is None or self._is_other_ledger(settings):
             if self.settings is None:
                 raise Problems(problems)
-            text = _told(problems) if settings is None else "[ledger] url has changed: that needs a restart"
+            text = (
+                _told(problems, beyond=FILE_NAME)
+                if settings is None
+                else "[ledger] url has changed: that needs a restart"
+            )
             self._settings_broke(text)
         else:
             if self.settings_problem is not None:
@@ -190,8 +195,10 @@ class Watch:
 
     def _sign(self) -> Any:
         """What tells whether a file has changed: place, size, moment of change, inode."""
-        folder = self.root / recipes.FOLDER
-        places = [self.root / FILE_NAME, self.root / ".git" / "HEAD", *sorted(folder.glob("*.toml"))]
+        files = [
+            file for folder in (contract_file.FOLDER, recipes.FOLDER) for file in (self.root / folder).glob("*.toml")
+        ]
+        places = [self.root / FILE_NAME, self.root / ".git" / "HEAD", *sorted(files)]
         found = []
         for place in places:
             try:
@@ -359,12 +366,14 @@ def _timing(recorded: Schedule | None) -> Timing | None:
     return Timing.parse(recorded.timing, recorded.zone)
 
 
-def _told(problems: Sequence[Problem]) -> str:
-    """The first problem, and how many more."""
+def _told(problems: Sequence[Problem], *, beyond: str | None = None) -> str:
+    """The first problem, and how many more. With its file, where that is another than `beyond`."""
     if not problems:
         return "it cannot be read"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{problems[0].message}{more}; `omixa check` shows where"
+    place = problems[0].place
+    where = f"{place.path}: " if beyond is not None and place is not None and place.path != beyond else ""
+    return f"{where}{problems[0].message}{more}; `omixa check` shows where"
 
 
 def _is_about(problem: Problem, path: Path, root: Path) -> bool:

@@ -50,11 +50,18 @@ def _provider(settings: Settings, workspace: Workspace) -> Iterator[OmixaProvide
     endpoint = settings.endpoints[workspace.endpoint]
     if workspace.endpoint == SANDBOX:
         options = sandbox.SandboxOptions(
-            price_micros=settings.sandbox.price_micros, latency_ms=settings.sandbox.latency_ms
+            price_micros=settings.sandbox.price_micros,
+            latency_ms=settings.sandbox.latency_ms,
+            contracts=settings.contracts,
         )
         server = sandbox.start(options)
         try:
-            yield OmixaProvider(url=server.url, key=Key("sandbox-needs-no-account"), timeout_s=endpoint.timeout_s)
+            yield OmixaProvider(
+                url=server.url,
+                key=Key("sandbox-needs-no-account"),
+                timeout_s=endpoint.timeout_s,
+                contracts=settings.contracts,
+            )
         finally:
             server.stop()
         return
@@ -62,5 +69,9 @@ def _provider(settings: Settings, workspace: Workspace) -> Iterator[OmixaProvide
     source = workspace.api_key
     key = read_key(env=source.env if source else None, file=source.file if source else None)
     yield OmixaProvider(
-        url=endpoint.url, key=key, timeout_s=endpoint.timeout_s, allow_plaintext=endpoint.allow_plaintext
+        url=endpoint.url,
+        key=key,
+        timeout_s=endpoint.timeout_s,
+        allow_plaintext=endpoint.allow_plaintext,
+        contracts=settings.contracts,
     )

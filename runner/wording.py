@@ -126,6 +126,8 @@ def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
 def _of_sources(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     seen: dict[str, int] = {}
     for source in recipe.sources:
+        if source.folder is None:  # the model takes no picture: what is bought is its prompts and presets
+            continue
         name = _folder(source.folder, root)
         seen[name] = seen.get(name, 0) + 1
         parts = [f"include {' '.join(sorted(source.include))}"]

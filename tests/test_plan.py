@@ -104,7 +104,9 @@ def test_a_changed_request_says_what_changed() -> None:
 
 
 def test_an_option_written_with_another_number_of_zeros_has_not_changed() -> None:
-    before = Before("digest-a", plan.digest("restore it"), None, {"creativity": "0.3", "output_format": "png"}, "m")
+    before = Before(
+        "digest-a", plan.digest("restore it"), None, {"creativity": "0.3", "output_format": "png"}, CONTRACT.model
+    )
     known = facts(before={("p/a.png", "restore", "photo"): before})
     one = draft(options={"creativity": Decimal("0.30"), "output_format": "png"})
     assert decided(one, known) == ("buy", "not bought yet: the last attempt was not billed")

@@ -197,7 +197,7 @@ def _story(told: dict[str, Any]) -> str:
     pairs = [
         ("picture", f"{asked['output_path']} ({told['result']['width']} × {told['result']['height']})"),
         ("digest", told["result"]["digest"]),
-        ("made from", f"{asked['source_path']} (SHA-256 {asked['source_digest']})"),
+        ("made from", _source(asked)),
         ("recipe", recipe),
         *([("written by", "{author}, {at}: {subject}".format(**told["commit"]))] if told["commit"] else []),
         ("prompt", _prompt(asked["prompt_name"], asked["prompt"])),
@@ -213,7 +213,15 @@ def _story(told: dict[str, Any]) -> str:
     return "\n".join(f"{name:{width}}  {clean(str(value))}" for name, value in pairs)
 
 
+def _source(asked: dict[str, Any]) -> str:
+    if not asked["source_path"]:
+        return "the prompt alone: its model takes no source picture"
+    return f"{asked['source_path']} (SHA-256 {asked['source_digest']})"
+
+
 def _prompt(name: str, text: str | None) -> str:
+    if text == "" and not name:
+        return "–"
     if text is None:
         return f"{name}: its text was purged"
     return f"{name}: {' '.join(text.split())}" if name else " ".join(text.split())

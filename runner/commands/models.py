@@ -1,4 +1,4 @@
-"""`omixa models`: what each model accepts, and who says so."""
+"""`omixa models`: what each model accepts, and who says so. In a project, also the models of its contract files."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(*, model: str | None, json: bool, **_: object) -> int:
-    """Show the contracts; needs no project."""
-    from runner.contracts import CONTRACTS
+def run(*, project: str | None, model: str | None, json: bool, **_: object) -> int:
+    """Show the contracts; needs no project. Raises Problems with what is wrong in the project's contract files."""
     from runner.diagnostics import did_you_mean
     from runner.errors import ExitCode, UsageError
+    from runner.project import contracts
 
-    if model is not None and model not in CONTRACTS:
-        closest = did_you_mean(model, CONTRACTS)
-        hint = f"did you mean `{closest}`?" if closest else f"known: {', '.join(f'`{name}`' for name in CONTRACTS)}"
+    known = contracts(project)
+    if model is not None and model not in known:
+        closest = did_you_mean(model, known)
+        hint = f"did you mean `{closest}`?" if closest else f"known: {', '.join(f'`{name}`' for name in known)}"
         raise UsageError(f"there is no model `{model}`", hint)
-    chosen = [contract for name, contract in CONTRACTS.items() if model in (None, name)]
+    chosen = [contract for name, contract in known.items() if model in (None, name)]
     if json:
         from json import dumps
 
@@ -41,8 +42,12 @@ def _as_json(contract: "Contract") -> dict[str, Any]:
         "model": contract.model,
         "title": contract.title,
         "summary": contract.summary,
+        "operation": contract.operation,
+        "file": contract.file,
         "fields": [_field(field) for field in contract.fields],
-        "pictures": {
+        "pictures": None
+        if limits is None
+        else {
             "count": limits.count,
             "media_types": list(limits.media_types),
             "side_px_min": limits.side_px_min,
@@ -97,11 +102,14 @@ def _as_text(contract: "Contract") -> str:
         )
         for field in contract.fields
     ]
-    head = f"{contract.model}: {contract.title}\n{contract.summary}"
+    origin = "built in" if contract.file is None else f"declared in {contract.file}"
+    head = f"{contract.model}: {contract.title} ({contract.operation}, {origin})\n{contract.summary}".rstrip()
     return f"{head}\n\n{_table(rows)}\n\n{_pictures(contract.pictures)}"
 
 
-def _pictures(limits: "PictureLimits") -> str:
+def _pictures(limits: "PictureLimits | None") -> str:
+    if limits is None:
+        return "no source picture: one picture for each prompt × preset of a recipe"
     kinds = ", ".join(kind.removeprefix("image/") for kind in limits.media_types)
     return "\n".join(
         [

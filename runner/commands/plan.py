@@ -68,7 +68,7 @@ def as_text(made: "Plan") -> str:
 
     lines = [f"{made.recipe} · workspace {made.workspace} · {made.model}", ""]
     rows = [
-        [item.action, clean(item.draft.source_path), clean(item.draft.output_path), clean(item.reason)]
+        [item.action, clean(item.draft.source_path) or "–", clean(item.draft.output_path), clean(item.reason)]
         for item in made.items
     ]
     lines.append(table(["", "source", "output", "why"], rows, right=set()) if rows else "no pictures found")
@@ -170,7 +170,7 @@ def as_json(made: "Plan") -> dict[str, Any]:
             {
                 "action": item.action,
                 "reason": item.reason,
-                "source": item.draft.source_path,
+                "source": item.draft.source_path or None,
                 "output": item.draft.output_path,
                 "prompt": item.draft.prompt_name,
                 "preset": item.draft.preset_name,

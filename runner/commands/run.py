@@ -337,11 +337,11 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         unknown = counted(tally.counts["unknown"], "attempt")
         lines.append(f"held {show(tally.held_micros, unit)} for {unknown} whose bill is unknown")
     for done in tally.troubles:
-        lines.append(f"  {done.kind}  {clean(done.item.draft.source_path)}: {clean(done.message or done.remark or '')}")
+        lines.append(f"  {done.kind}  {clean(done.item.draft.told)}: {clean(done.message or done.remark or '')}")
     for item in made.of("hold"):
-        lines.append(f"  held back  {clean(item.draft.source_path)}: {clean(item.reason)}")
+        lines.append(f"  held back  {clean(item.draft.told)}: {clean(item.reason)}")
     for item in made.of("unsuitable"):
-        lines.append(f"  unsuitable  {clean(item.draft.source_path)}: {clean(item.reason)}")
+        lines.append(f"  unsuitable  {clean(item.draft.told)}: {clean(item.reason)}")
     if bought or restored or made.of("skip"):
         lines.append(f"pictures are in {shown(recipe.output.folder, session.settings.root)}")
     if tally.stop is not None:
@@ -355,7 +355,7 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         if session.wishes.again:
             again = "--reroll begins again with all of them"
         lines.append(f"left: {counted(len(tally.left), 'picture')}; {again}")
-        lines += [f"  {clean(item.draft.source_path)}" for item in tally.left[:20]]
+        lines += [f"  {clean(item.draft.told)}" for item in tally.left[:20]]
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
     return "\n".join(lines)
@@ -375,7 +375,7 @@ def _picture(done: "Done") -> dict[str, Any]:
 
     return {
         "kind": done.kind,
-        "source": done.item.draft.source_path,
+        "source": done.item.draft.source_path or None,
         "output": done.item.draft.output_path,
         "attempt": done.attempt_id,
         "billed": exact(done.billed_micros),
@@ -396,7 +396,7 @@ def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[s
         "held": exact(tally.held_micros),
         "stop": None if tally.stop is None else {"kind": tally.stop.kind, "message": tally.stop.message},
         "interrupted": tally.interrupted,
-        "left": [item.draft.source_path for item in tally.left],
-        "later": [item.draft.source_path for item in made.of("later")],
+        "left": [item.draft.told for item in tally.left],
+        "later": [item.draft.told for item in made.of("later")],
         "pictures": told,
     }

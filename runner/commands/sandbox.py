@@ -5,8 +5,9 @@ from pathlib import Path
 
 _HONEST = """\
 Requests are held against the same contract as at the paid endpoint, and billed and counted, but no money moves.
+In a project, it knows the models of its contract files too.
 Pictures are really enlarged, by resampling (Lanczos, back-projection, sharpening): this is not the Stability
-model, and every answer says so in its header `x-sandbox`. No answer looks like what a paid one would.
+model, and every answer says in its header `x-sandbox` what was done. No answer looks like what a paid one would.
 
 faults: comma-separated parts, what happens and to which requests; --fault can be repeated.
   what   status=300..599  retry_after=TEXT  moderated  unpaid  error_in_200  body=html  delay_ms=N  cut_at=N
@@ -40,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(
     *,
+    project: str | None,
     port: int,
     host: str,
     expose: bool,
@@ -57,6 +59,7 @@ def run(
 
     from runner import money
     from runner.errors import ExitCode, UsageError
+    from runner.project import contracts
     from runner.sandbox import SandboxOptions, parse_fault, start
 
     _refuse_exposure(host, expose)
@@ -81,6 +84,7 @@ def run(
         key=_key(key_env) if key_env else None,
         answer_bytes=answer_bytes,
         log=log,
+        contracts=contracts(project),
     )
     # Blocked before any thread starts and then waited for: a handler could run in the middle of anything.
     signals = {signal.SIGINT, signal.SIGTERM}

@@ -1,9 +1,17 @@
-"""`omixa schema`: the JSON Schema of omixa.toml and of recipes, for editors (`#:schema`), and of JSON reports."""
+"""`omixa schema`: the JSON Schema of omixa.toml, recipes and contracts, for editors (`#:schema`), and of JSON reports.
+
+In a project, recipes and omixa.toml may name the models of its contract files, and the schema knows them.
+"""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-KINDS = ("recipe", "settings", "report", "diff")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.contracts.contract import Contract
+
+KINDS = ("recipe", "settings", "contract", "report", "diff")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,11 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="write it to a file instead of stdout")
 
 
-def run(*, kind: str, out: str | None, **_: object) -> int:
-    """Write the schema; needs no project."""
+def run(*, project: str | None, kind: str, out: str | None, **_: object) -> int:
+    """Write the schema; needs no project. Raises Problems with what is wrong in the project's contract files."""
     from runner.errors import DiskError, ExitCode
+    from runner.project import contracts
 
-    text = schema_text(kind)
+    text = schema_text(kind, contracts(project))
     if out is None:
         print(text, end="")
         return int(ExitCode.OK)
@@ -29,14 +38,14 @@ def run(*, kind: str, out: str | None, **_: object) -> int:
     return int(ExitCode.OK)
 
 
-def schema_text(kind: str) -> str:
-    """The schema as a file: `recipe`, `settings`, `report` or `diff`."""
+def schema_text(kind: str, contracts: "Mapping[str, Contract] | None" = None) -> str:
+    """The schema as a file: one of KINDS. `contracts` None: the models that the package knows."""
     import json
 
-    return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema(kind, contracts), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema(kind: str) -> dict[str, Any]:
+def schema(kind: str, contracts: "Mapping[str, Contract] | None" = None) -> dict[str, Any]:
     """JSON Schema draft-07 without references: the one that all TOML editors read alike."""
     if kind == "report":
         from runner.reports.schema import schema as of_report
@@ -48,18 +57,49 @@ def schema(kind: str) -> dict[str, Any]:
         return of_diff()
     from pydantic import BaseModel
 
+    from runner.contract_file import ContractFile
+    from runner.contracts import CONTRACTS
     from runner.recipe import RecipeFile
     from runner.settings import SettingsFile
 
     models: dict[str, tuple[str, type[BaseModel]]] = {
         "recipe": ("A recipe of omixa: what may be bought", RecipeFile),
         "settings": ("omixa.toml: the operator's facts", SettingsFile),
+        "contract": ("A contract of omixa: what a model accepts", ContractFile),
     }
     title, model = models[kind]
     made = model.model_json_schema()
     tables = made.pop("$defs", {})
     plain: dict[str, Any] = _plain(made, tables)
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": title}
+    found = {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": title}
+    if kind != "contract":
+        _fit(found, contracts or CONTRACTS)
+    return found
+
+
+def _fit(found: dict[str, Any], contracts: "Mapping[str, Contract]") -> None:
+    """Make the schema of omixa.toml or a recipe one for these models: their names, their options, what they need."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    from runner.settings import presets_schema
+
+    keys = found["properties"]
+    preset = keys["presets"]["additionalProperties"]
+    keys["presets"]["additionalProperties"] = preset | GenerateJsonSchema().sort(presets_schema(contracts.values()))
+    if "model" not in keys:
+        workspace = keys["workspaces"]["additionalProperties"]["properties"]
+        workspace["ceilings"]["propertyNames"] = {"enum": sorted(contracts)}
+        return
+    keys["model"]["enum"] = [*contracts]
+    needs = {
+        "sources": [model for model, contract in contracts.items() if contract.pictures is not None],
+        "prompts": [model for model, contract in contracts.items() if contract.needs_prompt],
+    }
+    for key, models in needs.items():
+        if len(models) < len(contracts):
+            found["required"].remove(key)
+            case = {"if": {"properties": {"model": {"enum": models}}}, "then": {"required": [key]}}
+            found.setdefault("allOf", []).append(case)
 
 
 def _plain(node: Any, tables: dict[str, Any]) -> Any:

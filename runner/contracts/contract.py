@@ -10,6 +10,12 @@ from runner.diagnostics import did_you_mean
 # An option's value as TOML or JSON gives it when decimals are read exactly (never as float).
 OptionValue = str | int | Decimal
 
+# What a model does (contract C1). Of these, only the first takes no source picture.
+Operation = Literal["prompt-to-image", "image-editing", "upscaling", "background-removal"]
+
+# The largest request that upstream reads (contract U2), with or without a picture in it.
+REQUEST_BYTES_MAX = 10 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -70,7 +76,7 @@ class Field:
     def _choice_fault(self, value: object, allowed: Iterable[str]) -> "Fault | None":
         if not isinstance(value, str):
             return Fault(self.name, "wrong-type", f"`{self.name}` must be a string, found {_typed(value)}")
-        if value in self.choices or value in allowed:
+        if value in self.choices or (self.choices_may_grow and value in allowed):
             return None
         closest = did_you_mean(value, self.choices)
         return Fault(
@@ -128,13 +134,30 @@ class PictureLimits:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What one model accepts. `fields` is in the order of the model page."""
+    """What one model accepts. `fields` is in the order of the model page.
+
+    `pictures` is None where the model takes no source picture. `file` is where the contract was declared, relative to
+    the project; None for one that the package knows.
+    """
 
     model: str
     title: str
     summary: str
     fields: tuple[Field, ...]
-    pictures: PictureLimits
+    pictures: PictureLimits | None
+    operation: Operation = "upscaling"
+    file: str | None = None
+
+    @property
+    def request_bytes_max(self) -> int:
+        """The most bytes that a request may have."""
+        return REQUEST_BYTES_MAX if self.pictures is None else self.pictures.request_bytes_max
+
+    @property
+    def needs_prompt(self) -> bool:
+        """Whether a request without a prompt is none."""
+        prompt = self.field("prompt")
+        return prompt is not None and prompt.required
 
     def field(self, name: str) -> Field | None:
         """The field of that name, or None."""

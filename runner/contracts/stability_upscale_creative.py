@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from runner.contracts.contract import Contract, Field, PictureLimits
+from runner.contracts.contract import REQUEST_BYTES_MAX, Contract, Field, PictureLimits
 
 CONTRACT = Contract(
     model="stability-upscale-creative",
@@ -103,7 +103,7 @@ CONTRACT = Contract(
         side_px_min=64,
         pixels_min=4096,
         pixels_max=1_048_576,
-        request_bytes_max=10 * 1024 * 1024,
+        request_bytes_max=REQUEST_BYTES_MAX,
         source="contract U2",
     ),
 )

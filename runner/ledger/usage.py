@@ -94,6 +94,7 @@ _BEFORE = (
         ATTEMPTS.c.negative_digest,
         ATTEMPTS.c.options,
         ATTEMPTS.c.model,
+        ATTEMPTS.c.item_key,
     )
     .where(_OF_WORKSPACE, ATTEMPTS.c.recipe == bindparam("recipe"), ATTEMPTS.c.source_path.in_(_VALUES))
     .order_by(ATTEMPTS.c.id)
@@ -630,7 +631,12 @@ def _before(
     paths = list(dict.fromkeys(source_paths))
     return {
         (row.source_path, row.prompt_name, row.preset_name): Before(
-            row.source_digest, row.prompt_digest, row.negative_digest, json.loads(row.options), row.model
+            row.source_digest,
+            row.prompt_digest,
+            row.negative_digest,
+            json.loads(row.options),
+            row.model,
+            row.item_key,
         )
         for row in _in_chunks(connection, _BEFORE, paths, workspace=workspace, recipe=recipe)
     }

@@ -47,7 +47,11 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one request asks for. `options` is what is sent, without prompts; money is never here."""
+    """What one request asks for. `options` is what is sent, without prompts; money is never here.
+
+    Without a source picture, `source_path` and `source_digest` are empty and `source_bytes` is 0; without a prompt,
+    `prompt_name` and `prompt` are empty.
+    """
 
     model: str
     item_key: str

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ import urllib3.connectionpool
 
 from runner import __version__
 from runner.contracts import CONTRACTS
-from runner.contracts.contract import OptionValue
+from runner.contracts.contract import Contract, OptionValue
 from runner.errors import UsageError
 from runner.providers import spool as spooling
 from runner.providers.answer import (
@@ -72,8 +72,9 @@ class OmixaProvider:
     """Sends one request a call to `{url}/images/generations`, and reads what comes back.
 
     `timeout_s` is for everything from the connection to the last byte of the answer; `connect_timeout_s` for the
-    connection alone. `ca_file` names certificates to trust instead of the usual ones. Nothing is read from the
-    environment: no proxy, no .netrc. Raises UsageError for an address that a key must not be sent to.
+    connection alone. `ca_file` names certificates to trust instead of the usual ones. `contracts` are the models that
+    may be asked for. Nothing is read from the environment: no proxy, no .netrc. Raises UsageError for an address that a
+    key must not be sent to.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class OmixaProvider:
         answer_bytes_max: int = ANSWER_BYTES_MAX,
         connect_timeout_s: int = 10,
         ca_file: Path | None = None,
+        contracts: Mapping[str, Contract] = CONTRACTS,
     ) -> None:
         self._url = _checked_url(url, allow_plaintext=allow_plaintext)
         self._key = key
@@ -94,6 +96,7 @@ class OmixaProvider:
         self._answer_bytes_max = answer_bytes_max
         if ca_file is not None and not ca_file.is_file():
             raise UsageError(f"there is no certificate file `{ca_file}`", "check `ca_file` beside the endpoint's url")
+        self._contracts = contracts
         self._verify: bool | str = True if ca_file is None else str(ca_file)
         self._lock = threading.Lock()
         self._lines: set[Line] = set()
@@ -104,7 +107,7 @@ class OmixaProvider:
 
         The folder of `spool` must exist. A picture is at `<spool>.picture`, on disk, when Billed names it.
         """
-        fault = _order_fault(order)
+        fault = _order_fault(order, self._contracts)
         if fault:
             return Declined(Evidence(), "not-in-contract", f"nothing was sent: {fault}")
         try:
@@ -267,7 +270,9 @@ class _Stopped(BaseException):
 
 
 class _Body:
-    """The body of one request, made while it is read: JSON around the base64 of a picture file. Memory stays flat.
+    """The body of one request, made while it is read: JSON around the base64 of a picture file, where there is one.
+
+    Memory stays flat.
 
     The first `read` calls `on_sending`. What that raises is kept in `refusal`, and nothing is sent. `begun` is
     True as soon as any byte may have left. Raises OSError when the picture cannot be opened.
@@ -281,8 +286,8 @@ class _Body:
         self._on_sending = on_sending
         self._announced = False
         before, after = _around_picture(order)
-        self._file = order.picture.open("rb")
-        self._picture_bytes = os.fstat(self._file.fileno()).st_size
+        self._file: IO[bytes] = order.picture.open("rb") if order.picture is not None else io.BytesIO()
+        self._picture_bytes = os.fstat(self._file.fileno()).st_size if order.picture is not None else 0
         self._length = len(before) + -(-self._picture_bytes // 3) * 4 + len(after)
         self._blocks = self._generate(before, after)
 
@@ -337,9 +342,14 @@ class _Body:
 
 
 def _around_picture(order: Order) -> tuple[bytes, bytes]:
-    """The JSON before and after the base64 of the picture (contract C6-C16). Decimals are written as they are."""
+    """The JSON before and after the base64 of the picture (contract C6-C16). Decimals are written as they are.
+
+    Without a picture, all of it comes before.
+    """
     fields = [f"{json.dumps(name)}:{_json(value)}" for name, value in order.options.items()]
     fields.insert(0, f'"model":{json.dumps(order.model)}')
+    if order.picture is None:
+        return ("{" + ",".join(fields)).encode(), b"}"
     url = json.dumps(f"data:{order.media_type};base64,")[:-1]
     fields.append(f'"input_images":[{{"type":"image_url","image_url":{{"url":{url}')
     return ("{" + ",".join(fields)).encode(), b'"}}]}'
@@ -350,9 +360,9 @@ def _json(value: OptionValue) -> str:
     return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
 
 
-def _order_fault(order: Order) -> str | None:
+def _order_fault(order: Order, contracts: Mapping[str, Contract]) -> str | None:
     """What the contract does not know, as the last line of defence before money is spent (contract C6, C16)."""
-    contract = CONTRACTS.get(order.model)
+    contract = contracts.get(order.model)
     if contract is None:
         return f"there is no model `{order.model}`"
     known = {field.name for field in contract.options}
@@ -361,6 +371,8 @@ def _order_fault(order: Order) -> str | None:
             return f"{order.model} has no option `{name}`"
         if isinstance(value, bool) or (isinstance(value, Decimal) and not value.is_finite()):
             return f"`{name}` cannot be `{value}`"
+    if (order.picture is None) != (contract.pictures is None):
+        return f"{order.model} takes {'no' if contract.pictures is None else 'a'} source picture"
     return None
 
 

@@ -12,13 +12,14 @@ from runner.contracts.contract import OptionValue
 class Order:
     """One request for one picture. `options` holds every field but `model` and `input_images`, as it is sent.
 
-    `picture` is the file whose bytes are sent as they are; `media_type` its registered type (contract C9).
+    `picture` is the file whose bytes are sent as they are; `media_type` its registered type (contract C9). Both are
+    None for a model that takes no source picture.
     """
 
     model: str
     options: Mapping[str, OptionValue]
-    picture: Path
-    media_type: str
+    picture: Path | None
+    media_type: str | None
 
 
 @dataclass(frozen=True, slots=True)

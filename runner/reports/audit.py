@@ -177,7 +177,7 @@ def listing(summaries: Iterable[Record]) -> str:
             listed["state"],
             listed["workspace"],
             listed["recipe"],
-            listed["source_path"],
+            listed["source_path"] or "–",
             listed["billed"] or "–",
             listed["open"],
             listed["currency"],

@@ -185,7 +185,7 @@ def _record(row: UsageRow, book: Book) -> dict[str, Any]:
         "x_Recipe": row.recipe,
         "x_RunId": row.run_uid,
         "x_Slot": row.slot,
-        "x_SourcePath": row.source_path,
+        "x_SourcePath": row.source_path or None,
         "x_UsablePicture": "true" if row.has_picture else "false",
         "x_Who": row.who,
     }

@@ -106,7 +106,7 @@ def _record(row: UsageRow) -> dict[str, Any]:
         "model": row.model,
         "preset": row.preset or None,
         "prompt": row.prompt or None,
-        "source_path": row.source_path,
+        "source_path": row.source_path or None,
         "output_path": row.output_path,
         "code": row.code,
         "usable_picture": row.has_picture if row.state == "settled" else None,

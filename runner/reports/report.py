@@ -42,7 +42,7 @@ KEYS: "dict[str, Callable[[UsageRow], str | None]]" = {
     "model": lambda row: row.model,
     "preset": lambda row: row.preset or None,
     "prompt": lambda row: row.prompt or None,
-    "source": lambda row: row.source_path,
+    "source": lambda row: row.source_path or None,
     "cost-centre": lambda row: row.cost_centre,
     "commit": _commit,
     "run": lambda row: row.run_uid,

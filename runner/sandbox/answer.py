@@ -8,23 +8,39 @@ from decimal import Decimal
 from secrets import randbelow
 
 import pybase64
+from PIL import Image
 
 from runner import money
-from runner.sandbox import enlarge
+from runner.sandbox import draw, enlarge
 from runner.sandbox.faults import Fault
 from runner.sandbox.judge import NAMES, Accepted, Refused, refused
 
 _HTML = b"<!doctype html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>\n"
 
 
+_RESAMPLED = "resampled locally; not the Stability model"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. `parts` are the pieces of the body, not joined, because a picture is large."""
+    """One answer. `parts` are the pieces of the body, not joined, because a picture is large.
+
+    `honest`: what the header `x-sandbox` says of where the picture is from.
+    """
 
     status: int
     media_type: str
     parts: Sequence[bytes]
     headers: tuple[tuple[str, str], ...] = ()
+    honest: str = _RESAMPLED
+
+
+# What else the server makes, and says in each answer that it has made.
+_HONEST = {
+    "prompt-to-image": "a placeholder, drawn locally; no model has read the prompt",
+    "image-editing": "the source with some grain, made locally; no model has read the prompt",
+    "background-removal": "the colour of the corners cut out locally; no model has looked at it",
+}
 
 
 def to_refused(refusal: Refused, request_id: str, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
@@ -58,7 +74,8 @@ def to_accepted(accepted: Accepted, fault: Fault, price_micros: int, padded: byt
     if fault.picture == "broken":
         picture[1] = picture[1][: len(picture[1]) // 8 * 4]  # half of it, and still base64
     usage = b"" if fault.usage == "missing" else b', "usage": {"billed_amount": %s}' % _amount(fault, price_micros)
-    return Answer(200, "application/json", [start, *picture, b', "url": null}]', usage, b"}"])
+    honest = _HONEST.get(accepted.contract.operation, _RESAMPLED)
+    return Answer(200, "application/json", [start, *picture, b', "url": null}]', usage, b"}"], honest=honest)
 
 
 def _refusal(fault: Fault, status: int) -> Refused:
@@ -78,12 +95,28 @@ def _amount(fault: Fault, price_micros: int) -> bytes:
 
 
 def _picture(accepted: Accepted, fault: Fault) -> bytes:
-    """The enlarged picture's file in base64."""
-    creativity = accepted.option("creativity")
-    large = enlarge.enlarge(accepted.picture, Decimal(creativity or 0), _variation(accepted))
+    """The picture's file in base64."""
+    made = _made(accepted)
     if fault.picture == "blurred":
-        large = enlarge.blurred(large)
-    return pybase64.b64encode(enlarge.encode(large, str(accepted.option("output_format") or "png")))
+        made = enlarge.blurred(made)
+    return pybase64.b64encode(enlarge.encode(made, str(accepted.option("output_format") or "png")))
+
+
+def _made(accepted: Accepted) -> Image.Image:
+    """What the model's operation is here."""
+    source = accepted.picture
+    if source is None:
+        ratio = accepted.option("aspect_ratio")
+        return draw.placeholder(_variation(accepted), None if ratio is None else str(ratio))
+    match accepted.contract.operation:
+        case "background-removal":
+            return draw.cut_out(source)
+        case "image-editing":
+            return enlarge.grained(source, _variation(accepted))
+        case _:
+            creativity = accepted.option("creativity")
+            strength = creativity if isinstance(creativity, Decimal | int) else Decimal(0)
+            return enlarge.enlarge(source, Decimal(strength), _variation(accepted))
 
 
 def _variation(accepted: Accepted) -> str:

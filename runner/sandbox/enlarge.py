@@ -103,6 +103,15 @@ def enlarge(image: Image.Image, creativity: Decimal, variation: str, strip_px: i
     return result
 
 
+def grained(image: Image.Image, variation: str) -> Image.Image:
+    """The picture at its own size with the grain of `variation`; `image` comes from `decoded`."""
+    result = image.convert("RGB")
+    _add_grain(result, variation)
+    if image.mode == "RGBA":
+        result.putalpha(image.getchannel("A"))
+    return result
+
+
 def encode(image: Image.Image, output_format: str) -> bytes:
     """The file, `png`, `jpeg` or `webp`. JPEG has no alpha: it is flattened on white. Speed before size."""
     file = io.BytesIO()

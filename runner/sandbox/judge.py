@@ -45,13 +45,14 @@ NAMES = {
 class Accepted:
     """A request that keeps the contract. `options` as sent, without `model` and the picture.
 
-    `picture` is the (first) source, upright sRGB; `picture_digest` the SHA-256 of its file as it was sent.
+    `picture` is the (first) source, upright sRGB; `picture_digest` the SHA-256 of its file as it was sent. Both are
+    None for a model that takes no source picture.
     """
 
     contract: Contract
     options: Mapping[str, OptionValue]
-    picture: Image.Image
-    picture_digest: str
+    picture: Image.Image | None
+    picture_digest: str | None
 
     def option(self, name: str) -> OptionValue | None:
         """The value sent, or the documented default; None when there is neither."""
@@ -94,17 +95,19 @@ def judge(body: bytes, contracts: Mapping[str, Contract] = CONTRACTS) -> Accepte
     contract = _contract(request, contracts)
     if isinstance(contract, Refused):
         return contract
-    if len(body) > contract.pictures.request_bytes_max:
-        return too_large(contract.pictures.request_bytes_max)
+    if len(body) > contract.request_bytes_max:
+        return too_large(contract.request_bytes_max)
     options = {name: value for name, value in request.items() if name not in ("model", _pictures_name(contract))}
     errors = [_sentence(fault) for fault in contract.faults(options)]
+    picture: tuple[Image.Image | None, str | None] = (None, None)
     try:
-        pictures = _pictures(request, contract, decode=not errors)
+        if contract.pictures is not None:
+            picture = _pictures(request, contract, contract.pictures, decode=not errors)[0]
     except _Unreadable as error:
         errors.append(str(error))
     if errors:
         return refused(400, *errors)
-    return Accepted(contract, options, *pictures[0])
+    return Accepted(contract, options, *picture)
 
 
 def too_large(limit: int) -> Refused:
@@ -172,24 +175,27 @@ def _contract(request: Mapping[str, Any], contracts: Mapping[str, Contract]) -> 
     return refused(400, f"`model` has no value `{model}`{hint}")
 
 
-def _pictures_name(contract: Contract) -> str:
-    return next(field.name for field in contract.fields if field.kind == "pictures")
+def _pictures_name(contract: Contract) -> str | None:
+    return next((field.name for field in contract.fields if field.kind == "pictures"), None)
 
 
 def _sentence(fault: Fault) -> str:
     return f"{fault.message}; {fault.hint}" if fault.hint else fault.message
 
 
-def _pictures(request: Mapping[str, Any], contract: Contract, *, decode: bool) -> list[tuple[Image.Image, str]]:
+def _pictures(
+    request: Mapping[str, Any], contract: Contract, limits: PictureLimits, *, decode: bool
+) -> list[tuple[Image.Image, str]]:
     """Every picture, upright sRGB if `decode`, with the digest of its file; raises _Unreadable (C7–C9, U2)."""
     name = _pictures_name(contract)
+    assert name is not None
     if name not in request:
         raise _Unreadable(f"`{name}` is required")
     items = request[name]
-    if not isinstance(items, list) or len(items) != contract.pictures.count:
-        raise _Unreadable(f"`{name}` must be an array of exactly {contract.pictures.count} item")
+    if not isinstance(items, list) or len(items) != limits.count:
+        raise _Unreadable(f"`{name}` must be an array of exactly {limits.count} item")
     return [
-        _picture(_url(item, f"{name}[{index}]"), f"`{name}[{index}].image_url.url`", contract.pictures, decode)
+        _picture(_url(item, f"{name}[{index}]"), f"`{name}[{index}].image_url.url`", limits, decode)
         for index, item in enumerate(items)
     ]
 

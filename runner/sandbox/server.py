@@ -10,8 +10,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import pybase64
 
+from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract
 from runner.errors import UsageError
 from runner.sandbox import answer, enlarge, reading
 from runner.sandbox.answer import Answer
@@ -34,7 +36,6 @@ _LINGER_BYTES_MAX = 64 * 1024 * 1024
 _LINGER_S = 2.0
 _STOP_S = 5.0
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
-_HONEST = ("x-sandbox", "resampled locally; not the Stability model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class SandboxOptions:
     `latency_ms`: added before every answer of the operation. `faults`: see runner.sandbox.faults; `seed` repeats
     those with a rate. `key` None: any non-empty Bearer key will do. `answer_bytes`: answer with one padded PNG of
     about that size instead of enlarging, for load tests. `log`: one JSON line a request is appended there. `now`: the
-    Unix time that its `Date` tells.
+    Unix time that its `Date` tells. `contracts`: the models that it knows.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +58,7 @@ class SandboxOptions:
     answer_bytes: int | None = None
     log: Path | None = None
     now: Callable[[], float] = time.time
+    contracts: Mapping[str, Contract] = field(default_factory=lambda: CONTRACTS)
 
 
 class Sandbox:
@@ -245,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Judge a complete body, bill it, and only then answer, so that a lost answer is still on the books."""
         server = self.server
         with server.processing:
-            verdict = judge(body)
+            verdict = judge(body, server.options.contracts)
         if isinstance(verdict, Refused):
             server.books.decided(self.request_id, verdict.status, None, None)
             server.stopping.wait(server.options.latency_ms / 1000)
@@ -311,7 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
             f"Content-Type: {given.media_type}",
             f"Content-Length: {sum(len(part) for part in given.parts)}",
             f"x-request-id: {self.request_id}",
-            *(f"{name}: {value}" for name, value in (_HONEST, *given.headers)),
+            *(f"{name}: {value}" for name, value in (("x-sandbox", given.honest), *given.headers)),
             *(["Connection: close"] if self.close_connection else []),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -92,6 +92,28 @@ TOML_WORDS = (
     *(b"omx_live_abcdef", b"\xe2\x80\xae", b"[prompts.x]", b"[[sources]]", b"[output]", b"[budget]", b"[schedule]"),
     *(b"folder", b"text", b"file", b"name", b"cron", b"* * * * *", b"include", b"**/", b"[a-", b"day", b"99999999999"),
 )
+CONTRACT_WORDS = (
+    *(
+        b"[",
+        b"]",
+        b"[[fields]]",
+        b"[pictures]",
+        b"{",
+        b"}",
+        b"=",
+        b'"',
+        b"#",
+        b"\n",
+        b"\\",
+        b"\0",
+        b"\xff",
+        b"nan",
+        b"inf",
+    ),
+    *(b"input_images", b"output_format", b"prompt", b"seed", b"model", b"array", b"string", b"integer", b"number"),
+    *(b'"0-1"', b'"1-2 characters"', b'["png"]', b'"up to 0 characters"', b"-0.5", b"1e999999999", b"9" * 30, b"true"),
+    *(b"prompt-to-image", b"upscaling", b"omx_live_abcdef", b"\xe2\x80\xae", b"stability-upscale-creative", b"../"),
+)
 NAME_WORDS = (
     *(
         b"{stem}",
@@ -249,6 +271,12 @@ def tomls() -> list[bytes]:
     found += [b"\1" + path.read_bytes() for path in HOUSE.glob("omixa.toml")]
     found += [b"\1" + path.read_bytes() for path in HOUSE.glob("tests/problems/*/omixa.toml")]
     return sorted(one for one in found if len(one) < 20_000)
+
+
+def contracts() -> list[bytes]:
+    """Every contract file of this repository, the broken ones too."""
+    found = [*HOUSE.glob("contracts/*.toml"), *HOUSE.glob("tests/problems/*/contracts/*.toml")]
+    return sorted(path.read_bytes() for path in found)
 
 
 def output_names() -> list[bytes]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from PIL import ImageFile
 
-from runner import items, money
+from runner import contract_file, items, money
 from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.commands.diff_formats import harmless, in_code
@@ -220,6 +220,26 @@ def toml(data: bytes) -> None:
     showable(problems)
 
 
+def contract(data: bytes) -> None:
+    """A contract file is a contract, or becomes Problems that can be shown, each with its place; nothing else leaves.
+
+    What becomes a contract takes what it says that it takes, and its own defaults.
+    """
+    root = project()
+    path = root / "contracts" / "one.toml"
+    path.write_bytes(data)
+    _, made, problems = contract_file.load(path, root)
+    assert (made is None) == bool(problems)
+    showable(problems)
+    if made is not None:
+        assert (made.pictures is None) == (made.field("input_images") is None)
+        assert made.field("output_format") is not None
+        for field in made.options:
+            assert field.accepts()
+            assert field.default is None or field.fault(field.default) is None
+        settings_file.presets_schema([made])
+
+
 def showable(problems: list[Problem]) -> None:
     """Assert that a terminal can show them, that no key is among them, and that each says where."""
     assert len(problems) <= 101
@@ -247,7 +267,7 @@ def scratch() -> Path:
 def project() -> Path:
     """A project with a folder of pictures and a prompt file, for recipes to name."""
     root = scratch() / "project"
-    for folder in ("recipes", "pictures/scans", "prompts"):
+    for folder in ("recipes", "contracts", "pictures/scans", "prompts"):
         (root / folder).mkdir(parents=True)
     (root / "prompts/restore.txt").write_text("Restore {stem}.")
     return root
@@ -461,6 +481,7 @@ def _all() -> dict[str, Target]:
             Target("amount", amount, corpus.amounts, corpus.AMOUNT_WORDS),
             Target("answer", answer, corpus.answers, corpus.ANSWER_WORDS),
             Target("toml", toml, corpus.tomls, corpus.TOML_WORDS),
+            Target("contract", contract, corpus.contracts, corpus.CONTRACT_WORDS),
             Target("output_name", output_name, corpus.output_names, corpus.NAME_WORDS),
             Target("comment", comment, corpus.comments, corpus.COMMENT_WORDS),
             Target("picture", picture, corpus.pictures, corpus.PICTURE_WORDS),

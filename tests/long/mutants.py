@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.long.mutant import Mutant
+from tests.long.mutants_contracts import CONTRACTS
 from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_recipes import RECIPES
 from tests.long.mutants_reports import REPORTS
@@ -595,6 +596,7 @@ MUTANTS = (
         "if not profile:",
         "tests/images/test_hostile_pictures.py -k colour_engine",
     ),
+    *CONTRACTS,
     *JOBS,
     *REPORTS,
     *REVIEWS,
@@ -606,7 +608,18 @@ def caught(mutant: Mutant) -> tuple[bool, float]:
     """Whether the tests notice, and how long they took; the house itself is not touched."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        for part in ("runner", "migrations", "tests", "pyproject.toml"):
+        parts = (
+            "runner",
+            "migrations",
+            "tests",
+            "contracts",
+            "recipes",
+            "pictures",
+            "docs",
+            "omixa.toml",
+            "pyproject.toml",
+        )
+        for part in parts:
             source = HOUSE / part
             if source.is_dir():
                 shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from runner.contracts import CONTRACTS
+from runner.contracts.contract import Contract, Field
 from runner.errors import UsageError
 from runner.providers.key import Key
 from runner.providers.line import Line, Why
@@ -50,6 +52,20 @@ SUCCESS = json.dumps(
         "usage": {"billed_amount": "0.039000"},
     }
 ).encode()
+
+
+DRAW = Contract(
+    "draw",
+    "Draw",
+    "",
+    (
+        Field("model", "choice", True, "", "", choices=("draw",)),
+        Field("prompt", "string", True, "", ""),
+        Field("strength", "number", False, "", ""),
+    ),
+    None,
+    operation="prompt-to-image",
+)
 
 
 def reset(connection: socket.socket) -> None:
@@ -1016,3 +1032,56 @@ def test_a_slash_at_the_end_of_the_address_makes_no_difference(endpoint: Start, 
     there = endpoint(answering(http(SUCCESS)))
     send(there, url=there.url + "/")
     assert there.requests[0].startswith(b"POST /api/v1/images/generations HTTP/1.1\r\n")
+
+
+# ---- models of contract files
+
+
+def test_a_request_without_a_picture_is_the_json_of_its_options(endpoint: Start, key: Key, spool: Path) -> None:
+    server = endpoint(answering(http(SUCCESS)))
+    provider = OmixaProvider(url=server.url, key=key, timeout_s=20, contracts={"draw": DRAW})
+    order = Order("draw", {"prompt": "“boats”", "strength": Decimal("0.30")}, None, None)
+    outcome = provider.send(order, spool=spool, on_sending=lambda: None)
+    assert isinstance(outcome, Billed), outcome
+    assert outcome.amount_micros == 39_000
+    body = server.requests[0].partition(b"\r\n\r\n")[2]
+    assert json.loads(body, parse_float=Decimal) == {"model": "draw", "prompt": "“boats”", "strength": Decimal("0.30")}
+    assert b'"strength":0.30' in body
+
+
+def test_a_refusal_before_sending_sends_nothing_without_a_picture_too(endpoint: Start, key: Key, spool: Path) -> None:
+    begun: list[bytes] = []
+
+    def play(connection: socket.socket, _: Endpoint) -> None:
+        with suppress(OSError):
+            begun.append(connection.recv(1 << 16).partition(b"\r\n\r\n")[2])
+
+    def no() -> None:
+        raise RuntimeError("not recorded")
+
+    provider = OmixaProvider(url=endpoint(play).url, key=key, timeout_s=20, contracts={"draw": DRAW})
+    with pytest.raises(RuntimeError, match="not recorded"):
+        provider.send(Order("draw", {"prompt": "x"}, None, None), spool=spool, on_sending=no)
+    assert begun in ([], [b""])
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "has_picture", "why"),
+    [
+        ("draw", {"prompt": "x"}, True, "draw takes no source picture"),
+        ("stability-upscale-creative", {"prompt": "x"}, False, "stability-upscale-creative takes a source picture"),
+        ("draw", {"prompt": "x", "seed": 1}, False, "draw has no option `seed`"),
+        ("edit", {"prompt": "x"}, False, "there is no model `edit`"),
+    ],
+)
+def test_what_does_not_fit_its_contract_never_leaves(
+    order: Order, key: Key, spool: Path, model: str, options: dict[str, Any], has_picture: bool, why: str
+) -> None:
+    # Nobody listens there: a connection would be told as one that could not be made.
+    contracts = {**CONTRACTS, "draw": DRAW}
+    provider = OmixaProvider(url="http://127.0.0.1:9", key=key, timeout_s=20, contracts=contracts)
+    media_type = "image/png" if has_picture else None
+    wrong = Order(model, options, order.picture if has_picture else None, media_type)
+    outcome = provider.send(wrong, spool=spool, on_sending=lambda: None)
+    assert isinstance(outcome, Declined)
+    assert (outcome.code, outcome.message) == ("not-in-contract", f"nothing was sent: {why}")

@@ -27,7 +27,7 @@ def run(root: Path, recipe: str) -> dict[str, object]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_of_the_house_runs_and_then_costs_nothing(recipe: str, tmp_path: Path) -> None:
     shutil.copy(HOUSE / "omixa.toml", tmp_path)
-    for folder in ("recipes", "pictures"):
+    for folder in ("recipes", "pictures", "contracts"):
         shutil.copytree(HOUSE / folder, tmp_path / folder)
     first = run(tmp_path, recipe)
     assert isinstance(first["pictures"], list)

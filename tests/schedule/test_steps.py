@@ -249,6 +249,21 @@ def test_a_recipe_that_is_broken_when_the_scheduler_starts_is_skipped_visibly(of
     assert office.studio.endpoint.counts().requests == 0
 
 
+def test_a_broken_contract_keeps_the_last_good_version_of_everything(office: Office) -> None:
+    office.studio.pictures(1)
+    (office.studio.root / "contracts").mkdir()
+    path = office.studio.root / "contracts" / "draw.toml"
+    office.step()
+    path.write_text("model = 7\n")
+    office.step(hours=1)
+    assert office.states() == ["ran"]
+    (told,) = [facts for action, facts in office.told if action == "reload-failed"]
+    assert str(told["problem"]).startswith("contracts/draw.toml: ")
+    path.unlink()
+    office.step(hours=1)
+    assert "recipe-restored" in office.actions()
+
+
 def test_broken_settings_keep_the_last_good_ones(office: Office) -> None:
     office.studio.pictures(1)
     office.step()
