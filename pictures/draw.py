@@ -61,7 +61,7 @@ PICTURES: list[tuple[str, Callable[[], Image.Image], dict[str, Any]]] = [
     ("logos/sun-and-waves.png", logos.sun_and_waves, {}),
     # on a plain ground, to be cut out
     ("things/badge.jpg", lambda: _on_ground(logos.anchor()), {"quality": 90}),
-    ("things/compass.png", lambda: _on_ground(logos.compass()), {"optimize": True}),
+    ("things/rose.png", lambda: _on_ground(logos.compass()), {"optimize": True}),
 ]
 
 

@@ -573,7 +573,8 @@ def _cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> 
     if contract is not None and contract.pictures is None:
         yield from _drawn_problems(file, names, contract)
     else:
-        yield from _top_preset_problems(file)
+        if contract is not None:
+            yield from _top_preset_problems(file)
         for position, source in enumerate(_source_tables(file)):
             yield from _source_problems(file, ("sources", position), source, names, contract)
     yield from _output_problems(file, names.root, contract)

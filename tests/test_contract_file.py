@@ -297,6 +297,7 @@ def test_a_broken_contract_makes_no_problems_beyond_its_own(root: Path) -> None:
         problems_of(root, {**IDEAS, "sources": [{"folder": "pictures", "prompt": "cat", "preset": "steps"}]})
         == expected
     )
+    assert problems_of(root, {**IDEAS, "preset": "steps"}) == expected
     # Not even where nothing can be read: then the file's own name is taken for the model's.
     (root / "contracts/draw.toml").write_text("model = ")
     assert [path for path, _ in problems_of(root)] == ["contracts/draw.toml"]
@@ -332,6 +333,22 @@ def test_a_model_without_a_source_is_bought_once_for_each_prompt_and_preset(root
     wanted, problems = items.expand(made, declared)
     assert problems == []
     assert [one.output.name for one in wanted] == ["cat-a.png", "cat-b.png", "dog-a.png", "dog-b.png"]
+
+
+def test_each_prompt_and_each_option_is_an_item_of_its_own_without_a_source(root: Path) -> None:
+    from runner import drafts, items
+
+    def keys(**changes: Any) -> list[str | None]:
+        (root / "recipes/r0.toml").write_text(tomli_w.dumps({**IDEAS, **changes}))
+        declared, (made,) = project.load(root, [])
+        return [one.key for one in drafts.draft(made, items.expand(made, declared)[0], root)]
+
+    put(root, with_rows(row("steps", "integer", "1-50", default=7)))
+    found = keys()
+    assert len({*found, *keys(preset="a", presets={"a": {"steps": 8}})} - {None}) == 4
+    # The default written out is the same picture, and so is the same prompt by another name.
+    assert keys(preset="a", presets={"a": {"steps": 7}}) == found
+    assert keys(prompts={"kitten": {"text": "A cat."}, "dog": {"text": "A dog."}}) == found
 
 
 def test_an_allowed_style_is_allowed_for_styles_only(root: Path) -> None:

@@ -68,7 +68,7 @@ CONTRACTS = (
         "runner/drafts.py",
         "prompt=text.text,\n            negative",
         'prompt="" if found is None else text.text,\n            negative',
-        RUNS,
+        OF_FILES,
     ),
     Mutant(
         "presets-dropped",
@@ -85,14 +85,6 @@ CONTRACTS = (
         "wanted not in field.choices:",
         "False:",
         "tests/test_check.py",
-    ),
-    Mutant(
-        "recovered-as-a-source",
-        "what has no source picture is recovered as such",
-        "runner/recovery.py",
-        "source=means.root / row.source_path if row.source_path else None,",
-        "source=row.source_path.parent,",
-        RUNS,
     ),
     Mutant(
         "cut-outs-called-wrong",

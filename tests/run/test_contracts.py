@@ -91,7 +91,7 @@ def test_a_background_is_removed_without_any_prompt(drawing: Studio) -> None:
     assert ended.code == 0, ended
     # What it makes is not an enlargement, and nobody says that it does not look like one.
     assert "looks" not in ended.out + ended.err
-    for name in ("badge", "compass"):
+    for name in ("badge", "rose"):
         made = Image.open(drawing.root / f"out/cut-outs/{name}.webp")
         assert (made.mode, made.size) == ("RGBA", (150, 150))
         alpha = made.getchannel("A")
@@ -193,7 +193,7 @@ def test_the_ledger_tells_whether_the_contract_was_committed(drawing: Studio) ->
     path.write_text(path.read_text() + "# changed\n")
     # Dirty is a run whose own contract differs from the commit, and no other.
     assert run("poster-ideas") == (True, True)
-    for name in ("badge.jpg", "compass.png"):
+    for name in ("badge.jpg", "rose.png"):
         (drawing.root / "pictures/things" / name).unlink()
     shutil.copy(HOUSE / "pictures/logos/anchor.png", drawing.root / "pictures/things")
     assert run("cut-outs") == (True, False)
