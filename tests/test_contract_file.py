@@ -394,8 +394,11 @@ def test_models_shows_those_of_the_project_and_where_they_stand(root: Path, caps
     (model,) = json.loads(capsys.readouterr().out)["models"]
     assert (model["file"], model["pictures"], model["operation"]) == ("contracts/one.toml", None, "prompt-to-image")
     put(root, {**DRAW, "title": 7})
-    assert main(["--project", str(root), "models"]) == 2
-    assert "contracts/one.toml:" in capsys.readouterr().err
+    for words in (("models",), ("schema",), ("sandbox", "--port", "0")):
+        assert main(["--project", str(root), *words]) == 2
+        assert "contracts/one.toml:" in capsys.readouterr().err
+    # Whoever mends the file may need its schema for that.
+    assert main(["--project", str(root), "schema", "contract"]) == 0
 
 
 def test_names_of_settings_without_files_are_those_of_the_package(root: Path) -> None:

@@ -25,7 +25,7 @@ def run(*, project: str | None, kind: str, out: str | None, **_: object) -> int:
     from runner.errors import DiskError, ExitCode
     from runner.project import contracts
 
-    text = schema_text(kind, contracts(project))
+    text = schema_text(kind, contracts(project) if kind in ("recipe", "settings") else None)
     if out is None:
         print(text, end="")
         return int(ExitCode.OK)
@@ -72,7 +72,7 @@ def schema(kind: str, contracts: "Mapping[str, Contract] | None" = None) -> dict
     tables = made.pop("$defs", {})
     plain: dict[str, Any] = _plain(made, tables)
     found = {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": title}
-    if kind != "contract":
+    if kind in ("recipe", "settings"):
         _fit(found, contracts or CONTRACTS)
     return found
 

@@ -59,7 +59,9 @@ def cut_out(image: Image.Image) -> Image.Image:
         alpha = ImageChops.darker(alpha, furthest.point(ramp))
     if image.mode == "RGBA":
         alpha = ImageChops.darker(alpha, image.getchannel("A"))
-    result = colours.convert("RGBA")
+    # What is cut out is gone, and not only hidden.
+    kept = Image.composite(colours, Image.new("RGB", image.size), alpha.point([0] + [255] * 255))
+    result = kept.convert("RGBA")
     result.putalpha(alpha)
     return result
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from runner import project, sandbox
+from runner.images import looks_wrong
 from tests.run.conftest import KEY, Studio, kill, wait_until
 from tests.run.test_crash import _put_back, sent_twice
 
@@ -89,8 +90,6 @@ def test_a_picture_is_bought_from_words_alone_and_only_once(drawing: Studio) -> 
 def test_a_background_is_removed_without_any_prompt(drawing: Studio) -> None:
     ended = drawing.omixa("run", "cut-outs", "--yes")
     assert ended.code == 0, ended
-    # What it makes is not an enlargement, and nobody says that it does not look like one.
-    assert "looks" not in ended.out + ended.err
     for name in ("badge", "rose"):
         made = Image.open(drawing.root / f"out/cut-outs/{name}.webp")
         assert (made.mode, made.size) == ("RGBA", (150, 150))
@@ -102,6 +101,23 @@ def test_a_background_is_removed_without_any_prompt(drawing: Studio) -> None:
     assert "nothing was sent" in drawing.omixa("run", "cut-outs", "--yes").out
     assert [row["prompt_name"] for row in asked(drawing)] == ["", ""]
     assert all(json.loads(str(row["options"])) == {"output_format": "webp"} for row in asked(drawing))
+
+
+def test_a_cut_out_is_not_held_against_its_source(drawing: Studio) -> None:
+    """As an enlargement it would be wrong: most of what the source shows is gone, on purpose."""
+    shutil.rmtree(drawing.root / "pictures/things")
+    (drawing.root / "pictures/things").mkdir()
+    source = drawing.root / "pictures/things/halves.png"
+    picture = Image.new("RGB", (128, 128), (250, 250, 250))
+    for left in range(0, 128, 16):
+        picture.paste((10, 10, 60), (left + 8, 0, left + 16, 128))
+    picture.paste((200, 30, 30), (60, 60, 68, 68))
+    picture.save(source)
+    ended = drawing.omixa("run", "cut-outs", "--yes", "--json")
+    assert ended.code == 0, ended
+    (told,) = json.loads(ended.out)["runs"][0]["pictures"]
+    assert looks_wrong(source, drawing.root / told["output"]) is not None
+    assert told["remark"] is None
 
 
 @pytest.mark.parametrize("recipe", ["poster-ideas", "cut-outs"])

@@ -123,6 +123,7 @@ def test_a_plain_ground_becomes_transparent_and_the_thing_on_it_stays(models: Sa
     assert made.getpixel((50, 40)) == (150, 20, 20, 255)
     # The ellipse, to the pixel: nothing of it is lost, and nothing of the ground is left.
     assert alpha.getbbox() == (30, 20, 71, 61)
+    assert made.getpixel((0, 0)) == (0, 0, 0, 0)
 
 
 def test_what_was_transparent_stays_so() -> None:
