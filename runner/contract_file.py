@@ -71,11 +71,18 @@ def _field_name(value: str) -> str:
     raise wrong("bad-name", message, hint="write it as the model page does: a-z, 0-9 and `_`")
 
 
-def _words(value: str) -> str:
-    if value.strip() and all(character.isprintable() or character == "\n" for character in value):
-        return value
-    found = "a control character" if value.strip() else "nothing"
-    raise wrong("bad-text", f"expected words, found {found}")
+def _words(most: int) -> AfterValidator:
+    """A validator of text for people, of so many characters."""
+
+    def check(value: str) -> str:
+        if len(value) > most:
+            raise wrong("too-long", f"this text has {len(value)} characters, at most {most} are accepted")
+        if value.strip() and all(character.isprintable() or character == "\n" for character in value):
+            return value
+        found = "a control character" if value.strip() else "nothing"
+        raise wrong("bad-text", f"expected words, found {found}")
+
+    return AfterValidator(check)
 
 
 def _format(value: str) -> str:
@@ -87,7 +94,8 @@ def _format(value: str) -> str:
     raise wrong("unknown-choice", message, label=label)
 
 
-Words = Annotated[str, AfterValidator(_words)]
+Line = Annotated[str, _words(200), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
+Words = Annotated[str, _words(2000), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 2000})]
 
 
 class FieldTable(Declared):
@@ -112,7 +120,7 @@ class FieldTable(Declared):
         default=None, description="What the provider does when the field is left out; leave it out if nobody says."
     )
     description: Words = Field(
-        max_length=500, description="What the field is for.", examples=["What the picture should show, in English."]
+        description="What the field is for.", examples=["What the picture should show, in English."]
     )
 
 
@@ -150,10 +158,9 @@ class ContractFile(Declared):
         description="What the model does. `prompt-to-image` takes no source picture; the others take one.",
         examples=["upscaling"],
     )
-    title: Words = Field(max_length=200, description="The model's name.", examples=["Stability Fast Upscale"])
-    summary: Words | None = Field(default=None, max_length=2000, description="What the model is for.")
-    source: Words = Field(
-        max_length=200,
+    title: Line = Field(description="The model's name.", examples=["Stability Fast Upscale"])
+    summary: Words | None = Field(default=None, description="What the model is for.")
+    source: Line = Field(
         description="Who says so: the model page and the day it was read. Messages cite it.",
         examples=["model page, 27 Nov 2026"],
     )

@@ -166,6 +166,8 @@ def test_there_may_be_a_hundred_files_and_not_one_more(root: Path) -> None:
         ({**DRAW, "model": "stability-upscale-creative"}, ["model-twice"]),
         ({**DRAW, "url": "http://elsewhere.example/api"}, ["unknown-key"]),
         ({**DRAW, "title": " "}, ["bad-text"]),
+        ({**DRAW, "title": "x" * 200, "source": "x" * 200, "summary": "x" * 2000}, []),
+        ({**DRAW, "title": "x" * 201, "source": "x" * 201, "summary": "x" * 2001}, ["too-long"] * 3),
         ({**DRAW, "summary": "\x1b[2J"}, ["bad-text"]),
         ({**DRAW, "source": "ask omx_live_0123456789"}, ["key-in-file"]),
         ({**DRAW, "fields": [PROMPT, FORMAT, *(row(f"o{n}", "number", "0-1") for n in range(48))]}, []),
