@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from runner import project
 from runner.cli import main
 from runner.commands.schema import schema, schema_text
 from runner.slots import interval_s
@@ -34,7 +35,7 @@ UNSEEN = {
         *("two-presets-one-output", "two-recipes-one-output", "two-sources-one-output"),
     },
     "another place": {
-        *("jitter-as-long-as-interval", "preset-unknown", "prompt-not-named", "prompt-unknown"),
+        *("jitter-as-long-as-interval", "policy-broken", "preset-unknown", "prompt-not-named", "prompt-unknown"),
         *("settings-plaintext", "workspace-unknown"),
     },
     "the inside of a text": {
@@ -51,8 +52,9 @@ ALL_UNSEEN = {case for cases in UNSEEN.values() for case in cases}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the schemas, in which no editor finds settings of its own."""
     folder = tmp_path_factory.mktemp("editors")
-    for kind in ("recipe", "settings"):
-        (folder / f"{kind}.schema.json").write_text(schema_text(kind), encoding="utf-8")
+    contracts = project.contracts(str(REPOSITORY))
+    for kind in ("recipe", "settings", "contract"):
+        (folder / f"{kind}.schema.json").write_text(schema_text(kind, contracts), encoding="utf-8")
     (folder / "tombi.toml").write_text("")
     return folder
 
@@ -64,14 +66,15 @@ def accepts(editor: str, path: Path) -> bool:
 
 def put(path: Path, name: str, place: Path) -> Path:
     """A copy of a file whose first line names the schema."""
-    kind = "settings" if path.name == "omixa.toml" else "recipe"
+    kind = "settings" if path.name == "omixa.toml" else "contract" if path.parent.name == "contracts" else "recipe"
     line = f"#:schema {kind}.schema.json\n".encode()
     (place / name).write_bytes(line + re.sub(rb"\A#:schema[^\n]*\n", b"", path.read_bytes()))
     return place / name
 
 
 @pytest.mark.parametrize("editor", EDITORS)
-@pytest.mark.parametrize("case", CASES)
+# A project with contract files has schemas of its own, by which its recipes are judged.
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("contract-")])
 def test_an_editor_flags_what_check_flags(editor: str, case: str, place: Path) -> None:
     folder = PROBLEMS / case
     files = sorted(folder.rglob("*.toml")) if folder.is_dir() else [PROBLEMS / f"{case}.toml"]
@@ -87,7 +90,8 @@ def test_enough_is_seen() -> None:
 
 
 def sound() -> list[Path]:
-    found = [REPOSITORY / "omixa.toml", *REPOSITORY.glob("recipes/*.toml"), *PROBLEMS.glob("_project/*.toml")]
+    found = [REPOSITORY / "omixa.toml", *REPOSITORY.glob("recipes/*.toml"), *REPOSITORY.glob("contracts/*.toml")]
+    found += PROBLEMS.glob("_project/*.toml")
     return [*found, *REPOSITORY.glob("runner/scaffold/**/*.toml")]
 
 
@@ -99,12 +103,12 @@ def test_an_editor_accepts_what_check_accepts(editor: str, path: Path, place: Pa
 
 @pytest.mark.parametrize("editor", EDITORS)
 def test_the_files_of_this_repository_name_a_schema_that_is_there(editor: str, tmp_path: Path) -> None:
-    for name in ("omixa.toml", "recipes", "docs/schema"):
+    for name in ("omixa.toml", "recipes", "contracts", "docs/schema"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         (tmp_path / name).parent.mkdir(exist_ok=True)
         copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "tombi.toml").write_text("")
-    files = [tmp_path / "omixa.toml", *(tmp_path / "recipes").glob("*.toml")]
+    files = [tmp_path / "omixa.toml", *tmp_path.glob("recipes/*.toml"), *tmp_path.glob("contracts/*.toml")]
     assert all(accepts(editor, path) for path in files)
     for path in files:
         path.write_text(path.read_text() + "[unheard-of]\n")

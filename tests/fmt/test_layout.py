@@ -366,5 +366,7 @@ def test_every_file_of_this_repository_is_laid_out(path: Path) -> None:
 def test_every_example_of_the_docs_is_laid_out(page: Path) -> None:
     for part in page.read_text(encoding="utf-8").split("```toml\n")[1:]:
         text = part.partition("```")[0]
-        is_settings = bool({"workspaces", "endpoints", "alerts", "audit"} & tomllib.loads(text).keys())
+        is_settings = bool(
+            {"workspaces", "endpoints", "alerts", "audit", "invoices", "reports", "policy"} & tomllib.loads(text).keys()
+        )
         assert laid_out(text, SETTINGS if is_settings else RECIPE) == text, page.name

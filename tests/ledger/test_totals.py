@@ -77,8 +77,10 @@ def compare(desk: Desk, amount: int) -> None:
     with ledger._write(desk.at) as writing:
         query = text("SELECT id, billed_micros FROM attempts WHERE workspace = :name AND state = 'settled' ORDER BY id")
         settled = writing.connection.execute(query, {"name": account}).all()
-        if settled:
-            found = settled[amount % len(settled)]
+        agreed = text("SELECT attempt_id FROM reconciled WHERE verdict = 'matched'")
+        known = set(writing.connection.execute(agreed).scalars())
+        # What agreed is never overwritten (runner/ledger/reconciling.py).
+        if settled and (found := settled[amount % len(settled)]).id not in known:
             row = dict.fromkeys(column.name for column in RECONCILED.columns if column.name != "entry_id")
             row |= {"key": f"attempt {found.id}", "workspace": account, "attempt_id": found.id, "invoice": "i"}
             row |= {"file_name": "f", "file_digest": "d", "who": "ana", "at": "t", "theirs_micros": amount}
@@ -158,7 +160,7 @@ def test_a_late_bill_of_a_closed_month_is_counted_in_the_open_one() -> None:
 
 def test_what_a_file_says_after_a_closing_changes_nothing_that_is_closed() -> None:
     with desks() as (ledger, [desk, *_]):
-        for key in "ab":
+        for key in "abd":
             do(desk, key, "picture", 500, [])
         compare(desk, 4)
         compare(desk, 3)
