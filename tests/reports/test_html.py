@@ -328,6 +328,14 @@ def test_a_file_that_changed_or_is_gone_is_not_shown_and_that_is_said(empty_book
         assert said in page.text
 
 
+def test_a_picture_that_was_drawn_from_words_has_no_before(empty_books: Books) -> None:
+    bought(empty_books, "p", source_path="", source_digest="", source_bytes=0)
+    page = page_of(empty_books)
+    assert shown(page) == ["after: out/p.png"]
+    assert "drawn from words: there is no source" in page.text
+    assert "→ out/p.png" not in page.text
+
+
 def test_a_picture_with_a_stamp_is_still_the_one_that_came(empty_books: Books) -> None:
     bought(empty_books, "p")
     output = empty_books.root / "out/p.png"

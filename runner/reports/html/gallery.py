@@ -20,6 +20,8 @@ class Shelf:
 
     def source(self, one: Bought) -> Thumbnail | str:
         """The picture that was sent, or why it is not shown."""
+        if not one.source_path:
+            return "drawn from words: there is no source"
         return self._at(one.source_path, one.source_digest, one.source_bytes, "the source")
 
     def result(self, one: Bought) -> tuple[Thumbnail | str, str | None]:
@@ -106,7 +108,8 @@ def _facts(one: Bought, remark: str | None) -> Iterator[Markup]:
     yield element("span", asked)
     size = f" · {one.width} × {one.height}" if one.width is not None and one.height is not None else ""
     yield element("span", f"attempt {one.attempt_id} · {one.day}{size}{received}", class_="note")
-    yield element("span", f"{one.source_path} → {one.output_path}", class_="note")
+    way = f"{one.source_path} → {one.output_path}" if one.source_path else one.output_path
+    yield element("span", way, class_="note")
     for said in (remark, one.remark):
         if said:
             yield element("span", said, class_="remark")

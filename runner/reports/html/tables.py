@@ -140,7 +140,10 @@ def requests(title: str, says: str, listed: "Sequence[UsageRow]", count: int, *,
             element(
                 "tr",
                 element("th", str(row.attempt_id), scope="row", class_="number"),
-                *(element("td", text) for text in (row.day, row.workspace, row.recipe, row.source_path)),
+                *(
+                    element("td", text)
+                    for text in (row.day, row.workspace, row.recipe, row.source_path or row.output_path)
+                ),
                 element("td", NONE if micros is None else exact(micros), class_="number"),
                 element("td", row.currency),
                 element("td", row.code or NONE),
