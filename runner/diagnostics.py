@@ -62,6 +62,12 @@ class Problems(OmixaError):
         self.problems = tuple(problems)
 
 
+class ApprovalRefused(Problems):
+    """What must be approved is not, or not any more; every reason at once. Nothing was sent."""
+
+    exit_code = ExitCode.APPROVAL
+
+
 _KEY_LIKE = re.compile(r"(omx_(?:live|test)_)([A-Za-z0-9_-]+)")
 
 

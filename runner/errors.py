@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     UNKNOWN = 6  # an answer never came: money is held until someone resolves it
     DISK = 7  # a folder or disk cannot take what must be written
     FROZEN = 8  # the ledger does not add up; nothing is reserved until a person has looked
+    APPROVAL = 9  # it must be approved and is not, or what was approved is not what is there; nothing was sent
     CHANGES = 10  # `plan --detailed-exitcode`: something would be bought; `fmt --check`: a file is not laid out
     INTERNAL = 70  # a mistake in omixa itself; the details are in a file that the message names
     INTERRUPTED = 130  # Ctrl-C

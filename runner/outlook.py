@@ -225,12 +225,12 @@ def _rooms(workspace: Workspace, recipes: Sequence[Recipe], database: Database, 
     for cap, headroom in zip(caps, taken, strict=True):
         used_micros = headroom.settled_micros + headroom.open_micros
         used_by: Mapping[str, int] = {}
-        if cap.period != "run":
-            window = windows.window(cap.period, today, zone)
+        if cap.calendar is not None:
+            window = windows.window(cap.calendar, today, zone)
             used_by = _used_by(cap, window, used_micros, workspace, database)
         recipe_name = cap.name if cap.scope != "workspace" else None
         # What is granted for a while comes on top of the declared cap, not of the raised one.
-        rooms.append(Room(cap.period, cap.cap_micros, recipe_name, used_micros, used_by))
+        rooms.append(Room(cap.calendar or "run", cap.cap_micros, recipe_name, used_micros, used_by))
     return rooms
 
 

@@ -208,6 +208,7 @@ def _story(told: dict[str, Any]) -> str:
         ("price", f"{money['billed']} {told['currency']}, workspace {told['workspace']}, on {times['day']}"),
         ("attempt", f"{told['id']}: `omixa audit show {told['id']}` has all of it"),
         ("run", f"{run['uid']}, {begun}, by {run['who']}"),
+        *([("approved by", f"{run['approver']}, plan {run['approval']}")] if run["approver"] else []),
     ]
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:{width}}  {clean(str(value))}" for name, value in pairs)

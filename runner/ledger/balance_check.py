@@ -86,19 +86,25 @@ def _windows_off(connection: Connection) -> list[str]:
 def _sums_by_window(connection: Connection) -> dict[tuple[str, str, str, str, str], tuple[int, int]]:
     """What is open and what is settled, for every window that an attempt's day, recipe and run could put it in."""
     query = (
-        select(ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, ATTEMPTS.c.day, func.sum(_OPEN), func.sum(_SETTLED))
+        select(*_BELONG, func.sum(_OPEN), func.sum(_SETTLED))
         .join(RUNS, RUNS.c.id == ATTEMPTS.c.run_id)
-        .group_by(ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, ATTEMPTS.c.day)
+        .group_by(*_BELONG)
     )
     sums: dict[tuple[str, str, str, str, str], tuple[int, int]] = {}
-    for workspace, recipe, uid, day, opened, settled in connection.execute(query):
+    for workspace, recipe, uid, approval, day, opened, settled in connection.execute(query):
         keys = [(workspace, "run", uid, "run", "run")]
+        if approval is not None:
+            keys.append((workspace, "run", approval, "approval", "approval"))
         for period, label in _labels(day):
             keys += [(workspace, "workspace", "", period, label), (workspace, "recipe", recipe, period, label)]
         for key in keys:
             before = sums.get(key, (0, 0))
             sums[key] = (before[0] + opened, before[1] + settled)
     return sums
+
+
+# What says which windows an attempt belongs to.
+_BELONG = (ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, RUNS.c.approval, ATTEMPTS.c.day)
 
 
 @lru_cache
@@ -139,7 +145,7 @@ def _attempts_off(connection: Connection) -> list[str]:
 
 
 def _title(window: Any) -> str:
-    spans = {"run": "", "total": "total "}
+    spans = {"run": "", "approval": "approval ", "total": "total "}
     span = spans.get(window.period, f"{window.period} {window.label} {window.zone} ")
     return f"{span}of {window.scope} {window.name or window.workspace}"
 

@@ -139,8 +139,8 @@ class WindowRows:
     def _find(self, writing: Writing, run: RunFacts, cap: Cap, day: date) -> int:
         """The row of a window, made at its first use from what was already spent in it."""
         connection = writing.connection
-        window = None if cap.period == "run" else windows.window(cap.period, day, run.zone)
-        key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
+        window = None if cap.calendar is None else windows.window(cap.calendar, day, run.zone)
+        key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else cap.period)
         if key in self._ids:
             return self._ids[key]
         names = dict(zip(_KEY, key, strict=True))
@@ -172,9 +172,9 @@ def latest_reservation(connection: Connection) -> datetime | None:
 
 def raised(cap: Cap, granted: Mapping[tuple[str, str], int], day: date, zone: str) -> Cap:
     """The cap with what was granted for the window that holds a local day."""
-    if not granted or cap.scope != "workspace" or cap.period == "run":
+    if not granted or cap.scope != "workspace" or cap.calendar is None:
         return cap
-    more = granted.get((cap.period, windows.window(cap.period, day, zone).label), 0)
+    more = granted.get((cap.period, windows.window(cap.calendar, day, zone).label), 0)
     return replace(cap, cap_micros=cap.cap_micros + more)
 
 
@@ -225,9 +225,9 @@ def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: da
 
     A window that no reservation has touched yet has no row: it is counted from the attempts.
     """
-    window = None if cap.period == "run" else windows.window(cap.period, day, zone)
+    window = None if cap.calendar is None else windows.window(cap.calendar, day, zone)
     ends_at = window.ends_at if window else None
-    key = (workspace, cap.scope, cap.name, cap.period, window.label if window else "run")
+    key = (workspace, cap.scope, cap.name, cap.period, window.label if window else cap.period)
     row = connection.execute(_FIND, dict(zip(_KEY, key, strict=True))).first()
     if row is not None:
         taken = row.open_micros, row.settled_micros

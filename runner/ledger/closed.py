@@ -41,7 +41,7 @@ SNAPSHOT = (
     *("attempt_id", "run_uid", "workspace", "currency", "recipe", "recipe_path", "git_commit", "git_dirty", "slot"),
     *("cost_centre", "labels", "who", "model", "preset", "prompt", "source_path", "output_path", "state"),
     *("reserved_micros", "billed_micros", "code", "day", "reserved_at", "ended_at", "has_picture", "again"),
-    *("reconciled", "before_state", "corrected_day"),
+    *("author", "approver", "reconciled", "before_state", "corrected_day"),
 )
 WHOLE = ("workspace", "currency", "first_day", "last_day", "period", "label", "zone", "at", "who", "program", "totals")
 BUDGET = ("workspace", "currency", "recipe", "period", "label", "cap_micros", "settled_micros", "open_micros")

@@ -1,7 +1,7 @@
 """How an attempt of a closed window goes on: as a correction in the window that is open then.
 
 Called inside a write transaction, before the attempt's own row is changed: the database refuses the change of a closed
-row whose correction is not there yet (migration 0006).
+row whose correction is not there yet (migration 0007).
 """
 
 from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, TextClause, bindparam, insert, select, text, 
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
-from runner.ledger import balances, clocks, corrections, levers
+from runner.ledger import approvals, balances, clocks, corrections, levers
 from runner.ledger.balances import WindowRows
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
@@ -32,6 +32,7 @@ from runner.ledger.tables import (
 )
 from runner.ledger.values import (
     AlreadyBought,
+    Approved,
     Asked,
     Cap,
     ClockDoubted,
@@ -119,10 +120,14 @@ class Ledger(Office):
 
     # ---- runs
 
-    def begin_run(self, run: RunFacts, *, at: datetime) -> int:
-        """Record that a run starts. Raises UsageError when the workspace was recorded with another currency."""
+    def begin_run(self, run: RunFacts, *, at: datetime, approved: Approved | None = None) -> int:
+        """Record that a run starts, and with an approval that it is used. Raises UsageError when the workspace was
+        recorded with another currency, ApprovalRefused when the approval has expired, is used, or is in use.
+        """
         with self._write(at) as writing:
             connection = writing.connection
+            if approved is not None:
+                approvals.claim(writing, run, approved)
             known = connection.execute(_CURRENCY, {"workspace": run.workspace}).scalar_one_or_none()
             if known is None:
                 connection.execute(_ADD_WORKSPACE, {"name": run.workspace, "currency": run.currency})
@@ -146,6 +151,9 @@ class Ledger(Office):
                 "who": run.who,
                 "program": run.program,
                 "started_at": moment(at),
+                "author": run.author,
+                "approver": run.approver,
+                "approval": run.approval,
             }
             number = int(connection.execute(_ADD_RUN, values).scalar_one())
             writing.entry(run.workspace, "run", run.who, {"id": number, **values})
@@ -206,7 +214,7 @@ class Ledger(Office):
             if amount == 0:
                 return Unpriced(asked.model)
 
-            periods = [cap.period for cap in caps if cap.period != "run"]
+            periods = [cap.calendar for cap in caps if cap.calendar is not None]
             # Windows move forward by the moments of reservations only: a bill that is booked while the clock is wrong
             # opens none.
             latest = balances.latest_reservation(connection)

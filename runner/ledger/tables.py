@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0007"
+HEAD = "0008"
 
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -117,7 +117,16 @@ RUNS = Table(
     Column("started_at", Text, nullable=False),
     Column("ended_at", Text),
     Column("outcome", Text),  # None while it runs
+    Column("author", Text),  # who wrote the recipe, as its commit says; None: not known, or it was changed since
+    Column("approver", Text),  # who approved its plan, by their names in omixa.toml; None: nobody was asked
+    Column("approval", Text),  # of which plan (approvals.plan)
     Index("ix_runs_open", "ended_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+    Index(
+        "ix_runs_approval",
+        "approval",
+        sqlite_where=text("approval IS NOT NULL"),
+        postgresql_where=text("approval IS NOT NULL"),
+    ),
 )
 
 TEXTS = Table(
@@ -294,7 +303,7 @@ TOTALS = Table(
     Column("model", Text, primary_key=True),
     Column("preset_name", Text, primary_key=True),
     Column("prompt_name", Text, primary_key=True),
-    Column("run_facts", Text, primary_key=True),  # JSON array: cost centre, commit, dirty, labels (as text), who
+    Column("run_facts", Text, primary_key=True),  # JSON array, as totals.py reads it
     *(Column(name, WHOLE, nullable=False) for name in SUMS),
     sqlite_with_rowid=False,
 )
@@ -386,7 +395,7 @@ ALERT_SENDINGS = Table(
 CLOSINGS = Table(
     "closings",
     METADATA,
-    # Windows whose reports do not change any more. Triggers (migration 0006) refuse every change of what is closed.
+    # Windows whose reports do not change any more. Triggers (migration 0007) refuse every change of what is closed.
     Column("workspace", Text, primary_key=True),
     Column("last_day", Text, primary_key=True),  # the newest is how far a workspace is closed: windows close in order
     Column("first_day", Text, nullable=False),
@@ -458,7 +467,23 @@ RECONCILED = Table(
     Index("ix_reconciled_attempt", "attempt_id", "verdict"),
 )
 
-RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, RECONCILED, CLOSINGS, CORRECTIONS)
+APPROVALS = Table(
+    "approvals",
+    METADATA,
+    # Which plans were approved and begun. The plan itself is a file; its runs name it.
+    Column("plan", Text, primary_key=True),  # its digest
+    Column("workspace", Text, nullable=False),
+    Column("amount_micros", WHOLE, nullable=False),  # the most that all its runs together may spend
+    Column("expires_at", Text, nullable=False),
+    Column("approver", Text, nullable=False),  # names, as in omixa.toml then
+    Column("signatures", Text, nullable=False),  # JSON array of the approvals as they were signed
+    Column("made_by", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+    Column("entry_id", WHOLE, nullable=False),
+    CheckConstraint("amount_micros > 0", name="amount"),
+)
+
+RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, RECONCILED, APPROVALS, CLOSINGS, CORRECTIONS)
 
 # What the migrations make beside the tables, by table.
 TRIGGERS = {

@@ -22,7 +22,7 @@ _COLUMNS = {
     "model": "model",
     "preset": "preset_name",
     "prompt": "prompt_name",
-    **dict.fromkeys(("cost-centre", "commit", "who", "label"), "run_facts"),
+    **dict.fromkeys(("cost-centre", "commit", "who", "label", "author", "approver"), "run_facts"),
 }
 
 # How many of those that do not add up are named.
@@ -48,6 +48,8 @@ class DayTotal:
     git_dirty: bool | None
     labels: Mapping[str, str]
     who: str
+    author: str | None
+    approver: str | None
     sums: tuple[int, ...]
 
 
@@ -91,12 +93,15 @@ def _plain(key: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _facts(told: str) -> tuple[str | None, str | None, bool | None, Mapping[str, str], str]:
-    """Cost centre, commit, dirty, labels and who of a run."""
+def _facts(
+    told: str,
+) -> tuple[str | None, str | None, bool | None, Mapping[str, str], str, str | None, str | None]:
+    """Cost centre, commit, dirty, labels, who, author and approver of a run."""
     if not told:
-        return None, None, None, {}, ""
-    cost_centre, commit, dirty, labels, who = json.loads(told)
-    return cost_centre, commit, None if dirty is None else bool(dirty), MappingProxyType(json.loads(labels)), who
+        return None, None, None, {}, "", None, None
+    cost_centre, commit, dirty, labels, who, author, approver = json.loads(told)
+    labelled = MappingProxyType(json.loads(labels))
+    return cost_centre, commit, None if dirty is None else bool(dirty), labelled, who, author, approver
 
 
 # Day by day, each by its index: to sort all attempts of a year at once takes gigabytes.

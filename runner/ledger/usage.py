@@ -134,6 +134,8 @@ class UsageRow:
     cost_centre: str | None
     labels: Mapping[str, str]
     who: str
+    author: str | None
+    approver: str | None
     model: str
     preset: str
     prompt: str
@@ -370,6 +372,9 @@ def run_facts(database: Database, run_id: int) -> RunFacts:
         who=run.who,
         program=run.program,
         slot=run.slot,
+        author=run.author,
+        approver=run.approver,
+        approval=run.approval,
     )
 
 
@@ -521,6 +526,8 @@ _USAGE = (
         RUNS.c.cost_centre,
         RUNS.c.labels,
         RUNS.c.who,
+        RUNS.c.author,
+        RUNS.c.approver,
         ATTEMPTS.c.model,
         ATTEMPTS.c.preset_name.label("preset"),
         ATTEMPTS.c.prompt_name.label("prompt"),
@@ -672,9 +679,9 @@ def _day(connection: Connection, workspace: str, at: datetime, zone: str) -> dat
 
 def _unknown(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> int:
     """How much of the open money of a window is unknown. A run's window has not begun: nothing."""
-    if cap.period == "run":
+    if cap.calendar is None:
         return 0
-    window = windows.window(cap.period, day, zone)
+    window = windows.window(cap.calendar, day, zone)
     first, last = (None if edge is None else edge.isoformat() for edge in (window.first_day, window.last_day))
     where = _wanted(workspace, first, last, ("unknown",))
     if cap.scope == "recipe":

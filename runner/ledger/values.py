@@ -10,15 +10,27 @@ from runner.windows import Period, local_text, window
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """A cap as declared. `name` is the recipe's name, the run's uid, or empty for the workspace."""
+    """A cap as declared. `name` is the recipe's name, the run's uid, or empty for the workspace.
+
+    Of the period `approval`: what was approved for all runs of one plan together, whose digest is the name.
+    """
 
     scope: Literal["workspace", "recipe", "run"]
     name: str
-    period: Period | Literal["run"]
+    period: Period | Literal["run", "approval"]
     cap_micros: int
+
+    @property
+    def calendar(self) -> Period | None:
+        """Which windows of the calendar it has; None: it is of a run, or of an approval."""
+        if self.period == "run" or self.period == "approval":
+            return None
+        return self.period
 
     def title(self, workspace: str, zone: str, day: date) -> str:
         """The budget in words: `month 2026-11 Europe/Berlin of workspace studio`."""
+        if self.period == "approval":
+            return "this approval"
         if self.period == "run":
             return "this run"
         owner = f"recipe {self.name}" if self.scope == "recipe" else f"workspace {workspace}"
@@ -27,7 +39,10 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One execution of a plan, as the ledger records it. None: not known, or not in a git repository."""
+    """One execution of a plan, as the ledger records it. None: not known, or not in a git repository.
+
+    `author`: who wrote the recipe, as git has it. `approver` and `approval`: who approved which plan; None: nobody.
+    """
 
     uid: str
     workspace: str
@@ -43,6 +58,33 @@ class RunFacts:
     who: str
     program: str
     slot: str | None = None
+    author: str | None = None
+    approver: str | None = None
+    approval: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A plan that was approved: `plan` is its digest, `approver` the names of those who count, joined by commas.
+
+    `amount_micros` is the most that all its runs together may spend; `signatures` the approvals as signed, as JSON.
+    `again`: it buys what was paid before (`--reroll`).
+    """
+
+    plan: str
+    workspace: str
+    amount_micros: int
+    expires_at: datetime
+    approver: str
+    signatures: str
+    made_by: str
+    made_at: datetime
+    again: bool = False
+
+    @property
+    def cap(self) -> Cap:
+        """What it adds to the caps of each of its runs."""
+        return Cap("run", self.plan, "approval", self.amount_micros)
 
 
 @dataclass(frozen=True, slots=True)

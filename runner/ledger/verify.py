@@ -253,7 +253,9 @@ class _Tables:
             case "workspace":
                 self._row(number, "workspaces", WORKSPACES, "name", entry.chain, facts)
             case "run":
-                self._row(number, "runs", RUNS, "id", facts.get("id"), facts)
+                # Older programs said nothing of these, and so nothing may stand there.
+                older = dict.fromkeys(("author", "approver", "approval"))
+                self._row(number, "runs", RUNS, "id", facts.get("id"), {**older, **facts})
             case "run-ended":
                 self._row(number, "ended runs", RUNS, "id", facts.get("id"), facts)
             case "stop" | "breach" | "grant" if "lever" in facts:

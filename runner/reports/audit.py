@@ -63,7 +63,7 @@ def record(attempt: Mapping[str, Any], currency: str) -> Record:
 
 _RUN = (
     *("uid", "who", "program", "recipe", "recipe_path", "recipe_digest", "git_commit", "git_dirty", "slot"),
-    *("cost_centre", "labels", "started_at", "ended_at", "outcome"),
+    *("cost_centre", "labels", "started_at", "ended_at", "outcome", "author", "approver", "approval"),
 )
 _ASKED = (
     *("model", "item_key", "source_path", "source_digest", "source_bytes", "preset_name", "options"),

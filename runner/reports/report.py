@@ -48,6 +48,8 @@ KEYS: "dict[str, Callable[[UsageRow], str | None]]" = {
     "run": lambda row: row.run_uid,
     "slot": lambda row: row.slot,
     "who": lambda row: row.who,
+    "author": lambda row: row.author,
+    "approver": lambda row: row.approver,
 }
 
 

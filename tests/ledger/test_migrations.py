@@ -153,3 +153,25 @@ BACK = {
     "budget_windows": "cap_micros = 50000000",
     "levers": "reason = 'attempt 3 was billed 40'",
 }
+
+
+def test_an_approver_that_is_written_into_an_older_run_is_found(old: Path) -> None:
+    open_database(old, create=False).close()
+    for column in ("author", "approver", "approval"):
+        with closing(sqlite3.connect(old)) as raw:
+            # A run without attempts: no total tells of it.
+            raw.execute(f"UPDATE runs SET {column} = 'ben' WHERE id = 2")
+            raw.commit()
+        with Database(old) as opened:
+            faults = verify.verify(opened).faults
+        assert faults == [f"runs: row 2: `{column}` is not what entry {entry_of(old)} says"]
+        with closing(sqlite3.connect(old)) as raw:
+            raw.execute(f"UPDATE runs SET {column} = NULL WHERE id = 2")
+            raw.commit()
+
+
+def entry_of(path: Path) -> int:
+    """The entry that tells of run 2."""
+    with closing(sqlite3.connect(path)) as raw:
+        found = raw.execute("SELECT id FROM entries WHERE kind = 'run' ORDER BY id").fetchall()
+    return int(found[1][0])

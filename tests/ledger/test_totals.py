@@ -29,7 +29,7 @@ PICTURE = Result(digest="e" * 64, size_bytes=9, width=2, height=2, remark=None, 
 # What happens to a ledger: of which run, which item, how it goes on, and what is billed.
 STEPS = st.lists(
     st.tuples(
-        st.integers(0, 2),
+        st.integers(0, 3),
         st.sampled_from("abc"),
         st.sampled_from(
             ["reserve", "send", "lose", "release", "bill", "picture", "picture", "resolve", "free", "close", "file"]
@@ -42,13 +42,14 @@ STEPS = st.lists(
 
 @contextmanager
 def desks(*, seen: bool = True) -> Iterator[tuple[Ledger, list[Desk]]]:
-    """One ledger with three runs of different recipes, cost centres and commits."""
+    """One ledger with runs of different recipes, cost centres, commits and approvers."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(open_database(Path(folder) / "home" / "ledger.db", create=True), uptime=no_uptime)
         runs = [
             RUN,
             replace(RUN, uid="run-2", recipe="scans", cost_centre=None, labels={}, git_commit="c" * 40, git_dirty=True),
             replace(RUN, uid="run-3", workspace="other", currency="EUR", who="bo@desk", labels={"client": ""}),
+            replace(RUN, uid="run-4", author="ana <ana@studio.example>", approver="ben, eve", approval="a" * 64),
         ]
         try:
             yield ledger, [Desk(ledger, run, seen=seen) for run in runs]

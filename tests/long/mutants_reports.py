@@ -17,7 +17,7 @@ FILES, SUMS = "tests/reports/test_files.py", "tests/reports/test_report.py"
 
 CLOSE = "tests/reports/test_close.py"
 MIGRATION, CLOSING, CLOSED = (
-    "migrations/versions/0006_closed_windows.py",
+    "migrations/versions/0007_closed_windows.py",
     "runner/ledger/closing.py",
     "runner/ledger/closed.py",
 )
@@ -194,7 +194,7 @@ REPORTS = (
     Mutant(
         "totals-forget-what-was",
         "a change of an attempt takes out what it counted for",
-        "migrations/versions/0007_totals.py",
+        "migrations/versions/0008_totals.py",
         "BEGIN {_added(-1)} END",
         "BEGIN SELECT 1; END",
         TOTALS,
@@ -202,7 +202,7 @@ REPORTS = (
     Mutant(
         "totals-only-of-ends",
         "an attempt counts from its reservation on",
-        "migrations/versions/0007_totals.py",
+        "migrations/versions/0008_totals.py",
         "AFTER INSERT ON attempts BEGIN {_added(1)} END",
         "AFTER INSERT ON attempts WHEN NEW.state = 'settled' BEGIN {_added(1)} END",
         TOTALS,

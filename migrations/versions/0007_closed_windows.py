@@ -4,8 +4,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -25,7 +25,7 @@ ANSWER = ("message", "headers", "body_head")
 PROMPTS = ("prompt_digest", "negative_digest")
 OF_RUN = (
     *("id", "uid", "workspace", "recipe", "recipe_path", "recipe_digest", "git_commit", "git_dirty", "slot"),
-    *("cost_centre", "labels", "who", "program", "started_at"),
+    *("cost_centre", "labels", "who", "program", "started_at", "author", "approver", "approval"),
 )
 
 

@@ -4,8 +4,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -81,7 +81,7 @@ FROM (
   FROM corrections c CROSS JOIN attempts a ON a.id = c.attempt_id CROSS JOIN runs r ON r.id = a.run_id
 )
 """.format(
-    facts="json_array(r.cost_centre, r.git_commit, r.git_dirty, r.labels, r.who)",
+    facts="json_array(r.cost_centre, r.git_commit, r.git_dirty, r.labels, r.who, r.author, r.approver)",
     again="EXISTS (SELECT 1 FROM attempts e WHERE e.workspace = a.workspace AND e.item_key = a.item_key AND "
     "e.state = 'settled' AND e.id < a.id AND e.result_digest IS NOT NULL)",
     # What a file says after a window was closed changes nothing in it.
