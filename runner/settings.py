@@ -62,6 +62,7 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("reports", "*", "formats"): 20,
     ("reports", "*", "to"): 50,
     ("reports", "*", "by"): 50,
+    ("approvers",): 1000,
 }
 
 # What `omixa report --format` knows: the registry in runner/reports, which a test compares.
@@ -70,6 +71,7 @@ REPORT_FORMATS = ("text", "csv", "json", "html", "xlsx", "beancount", "focus", "
 # What an alert can be about; docs/alerts.md says when each fires.
 ALERT_KINDS = (
     *("budget", "forecast", "breach", "stop", "unknown", "slot", "recipe", "checkpoint", "clock", "frozen"),
+    "approval",
     "test",
 )
 
@@ -179,7 +181,8 @@ class Policy(Declared):
 
     Amounts are micro-units, in each workspace's own currency; None: no limit. `allowed_folders`: as written, relative
     to the project, which sources and results must lie in; empty: any. `cap_raisers`: e-mail addresses of git authors;
-    None: anybody may raise a cap.
+    None: anybody may raise a cap. `approval_over`: what a run may cost without an approved plan; None: anything.
+    `approvals`: how many it takes; `not_author`: neither who wrote the recipe nor who made the plan counts.
     """
 
     max_price_micros: int | None = None
@@ -189,6 +192,9 @@ class Policy(Declared):
     forbidden_words: tuple[str, ...] = ()
     require_clean: bool = False
     cap_raisers: tuple[str, ...] | None = None
+    approval_over: int | None = None
+    approvals: int = 1
+    not_author: bool = False
 
 
 class SandboxSettings(Declared):
@@ -224,6 +230,17 @@ class Invoice(Declared):
     complete: bool
 
 
+class Approver(Declared):
+    """Who may approve plans: by which public key, as whom git knows them, and up to how much (micro-units; None: any
+    amount).
+    """
+
+    name: str
+    key: str
+    email: str | None = None
+    max_micros: int | None = None
+
+
 class Settings(Declared):
     """What omixa.toml says. `root` is the project's folder; `endpoints` always has the sandbox.
 
@@ -242,6 +259,7 @@ class Settings(Declared):
     presets: dict[str, dict[str, OptionValue]]
     invoices: dict[str, Invoice] = Field(default_factory=dict)
     contracts: dict[str, InstanceOf[Contract]] = Field(default_factory=lambda: dict(CONTRACTS))
+    approvers: dict[str, Approver] = Field(default_factory=dict)
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -310,6 +328,15 @@ def _verifier_key(value: str) -> str:
     return value
 
 
+def _approver_key(value: str) -> str:
+    from runner.trail.approval import public_bytes
+
+    if public_bytes(value) is None:
+        message = f"`{shown(value)}` is not an approver's public key"
+        raise wrong("bad-approver-key", message, hint="`omixa approve --new-key` makes one, and prints this line")
+    return value
+
+
 def _currency(value: str) -> str:
     if re.fullmatch(r"[A-Z]{3}", value):
         return value
@@ -346,6 +373,11 @@ def _span_text(value: str) -> str:
         return value
     message = f"`{shown(value)}` is not a span of time"
     raise wrong("bad-span", message, hint="write such as `90m`, `24h` or `3d`: minutes, hours or days")
+
+
+def span(text: str) -> timedelta | None:
+    """The span of time that a person wrote, such as `90m`, `24h` or `3d`; None when it is none."""
+    return _span(text) if re.fullmatch(_SPAN, text, re.ASCII) else None
 
 
 def _span(text: str) -> timedelta:
@@ -721,6 +753,25 @@ class PolicyTable(Declared):
         description="Who may raise a cap: e-mail addresses of git authors. Without it, everybody.",
         examples=[["ana@studio.example"]],
     )
+    approval_over: Money | None = Field(
+        default=None,
+        description="A run whose worst cost is above this amount needs an approved plan; also one by a schedule.",
+        examples=["20.00"],
+    )
+    approvals: int = Field(default=1, ge=1, le=20, description="How many approvers must have approved a plan.")
+    not_author: bool = Field(
+        default=False, description="Whether who wrote the recipe, or made the plan, does not count as an approver."
+    )
+
+
+class ApproverTable(Declared):
+    """Who may approve plans."""
+
+    key: Annotated[str, AfterValidator(_approver_key)] = Field(
+        description="The public key, as `omixa approve --new-key` prints it."
+    )
+    email: str | None = Field(default=None, description="As in the approver's own commits, for `not_author`.")
+    max: Money | None = Field(default=None, description="The most that this approver may approve.", examples=["50.00"])
 
 
 class SettingsFile(Declared):
@@ -746,6 +797,7 @@ class SettingsFile(Declared):
     invoices: dict[Name, InvoiceTable] = Field(
         default={}, description="How the provider's usage or invoice files are read, by name."
     )
+    approvers: dict[Name, ApproverTable] = Field(default={}, description="Who may approve plans, by name.")
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -798,6 +850,10 @@ def _resolved(table: SettingsFile, root: Path, contracts: Mapping[str, Contract 
             for name, one in table.invoices.items()
         },
         contracts={model: contract for model, contract in contracts.items() if contract is not None},
+        approvers={
+            name: Approver(name=name, key=one.key, email=one.email, max_micros=one.max)
+            for name, one in table.approvers.items()
+        },
     )
 
 
@@ -847,6 +903,9 @@ def _policy(table: PolicyTable) -> Policy:
         forbidden_words=tuple(table.forbidden_words),
         require_clean=table.require_clean,
         cap_raisers=None if table.cap_raisers is None else tuple(table.cap_raisers),
+        approval_over=table.approval_over,
+        approvals=table.approvals,
+        not_author=table.not_author,
     )
 
 
@@ -877,6 +936,7 @@ def _cross_problems(file: TomlFile, contracts: Mapping[str, Contract | None]) ->
         yield from _shared_preset_problems(file, ("presets", name), preset, contracts)
     for name, invoice in tables(file.data, "invoices").items():
         yield from _invoice_problems(file, ("invoices", name), invoice)
+    yield from _approval_problems(file)
     alerts = file.data.get("alerts")
     if isinstance(alerts, dict):
         yield from _threshold_problems(file, alerts.get("thresholds"))
@@ -979,6 +1039,35 @@ def _limit_problems(file: TomlFile, loc: Loc, name: str, workspace: Mapping[str,
         message = f"workspace `{shown(name)}` has a budget, and `unlimited = true`"
         place = file.place((*loc, "unlimited"), value=True)
         yield Problem("budget-and-unlimited", message, place, hint="remove one of the two")
+
+
+def _approval_problems(file: TomlFile) -> Iterator[Problem]:
+    """One person with two names would count as two; and more approvals than there are approvers can never come."""
+    approvers = tables(file.data, "approvers")
+    policy = file.data.get("policy")
+    policy = policy if isinstance(policy, dict) else {}
+    owners: dict[str, str] = {}
+    for name, one in approvers.items():
+        for what in ("key", "email"):
+            value = one.get(what)
+            if not isinstance(value, str):
+                continue
+            first = owners.setdefault(value.casefold() if what == "email" else value, name)
+            if first != name:
+                place = file.place(("approvers", name, what), value=True)
+                message = f"approvers `{shown(first)}` and `{shown(name)}` have the same {what}"
+                yield Problem(f"approver-{what}-twice", message, place, hint="one person counts once: remove one")
+        if policy.get("not_author") is True and "email" not in one:
+            message = f"approver `{shown(name)}` has no `email`, so nobody can tell whether they are the author"
+            hint = 'add such as `email = "ana@studio.example"`, as in their commits, or remove `not_author`'
+            yield Problem("approver-without-email", message, file.place(("approvers", name)), hint=hint)
+    wanted = policy.get("approvals")
+    needed = wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else 1
+    if "approval_over" in policy and needed > len(approvers):
+        place = file.place(("policy", "approvals" if wanted is not None else "approval_over"), value=True)
+        message = f"{needed} must approve, and omixa.toml lists {len(approvers)} who may"
+        hint = "`omixa approve --new-key` prints the lines of an approver: [approvers.NAME]"
+        yield Problem("too-few-approvers", message, place, hint=hint)
 
 
 def _threshold_problems(file: TomlFile, thresholds: object) -> Iterator[Problem]:

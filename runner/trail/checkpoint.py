@@ -139,6 +139,10 @@ class SigningKey:
         """The verifier key as text; it belongs where the ledger's keeper cannot change it."""
         return self.verifier.vkey
 
+    def sign_bytes(self, body: bytes) -> bytes:
+        """The 64 bytes of this key's signature over anything else than a checkpoint."""
+        return self._private.sign(body)
+
     def sign(self, checkpoint: Checkpoint) -> str:
         """The checkpoint as a signed note, all of it. Raises ValueError for values that a checkpoint cannot have."""
         body = _body(checkpoint)

@@ -114,6 +114,11 @@ CONTRACT_WORDS = (
     *(b'"0-1"', b'"1-2 characters"', b'["png"]', b'"up to 0 characters"', b"-0.5", b"1e999999999", b"9" * 30, b"true"),
     *(b"prompt-to-image", b"upscaling", b"omx_live_abcdef", b"\xe2\x80\xae", b"stability-upscale-creative", b"../"),
 )
+APPROVED_WORDS = (
+    *(b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\u0000", b"\\ud800", b"null", b"true", b"1.5", b"-1", b"NaN"),
+    *(b"9" * 5000, b"[" * 5000, b"0.000000", b"12.000001", b"1e9", b"\xff", b"0" * 64, b"2026-13-01T00:00:00.000000Z"),
+    *(b'"max"', b'"plan"', b'"key"', b'"signature"', b'"schema"', b'"items"', b'"buy"', b"ed25519:", b"AAAA", b"=="),
+)
 NAME_WORDS = (
     *(
         b"{stem}",
@@ -277,6 +282,23 @@ def contracts() -> list[bytes]:
     """Every contract file of this repository, the broken ones too."""
     found = [*HOUSE.glob("contracts/*.toml"), *HOUSE.glob("tests/problems/*/contracts/*.toml")]
     return sorted(path.read_bytes() for path in found)
+
+
+def approved() -> list[bytes]:
+    """A frozen plan, and an approval that is signed."""
+    from tests.fuzz.targets import SIGNED
+
+    item = {"action": "buy", "key": "1" * 64, "source": "a.png", "digest": "2" * 64, "prompt": "restore"}
+    item |= {"prompt_digest": "3" * 64, "negative_digest": None, "preset": "", "options": {"seed": "7"}, "output": "b"}
+    recipe = {"name": "posters", "path": "recipes/posters.toml", "digest": "4" * 64, "author": None, "model": "m"}
+    recipe |= {"budget": {"run": "1.000000"}, "ceiling": "0.700000", "expected": "0.039000", "buy": 1}
+    recipe |= {"expected_cost": "0.039000", "worst_cost": "0.700000", "items": [item]}
+    workspace = {"account": "studio", "name": "studio", "currency": "USD", "time_zone": "UTC", "endpoint": "sandbox"}
+    workspace |= {"url": None, "budget": {"month": "5.000000"}}
+    plan = {"schema": "omixa.plan-file/1", "program": "p", "ledger": "l", "made_at": "2026-11-22T12:00:00.000000Z"}
+    plan |= {"made_by": {"who": "ana@desk", "git": None}, "commit": None, "dirty": None, "reroll": False, "limit": None}
+    plan |= {"workspace": workspace, "recipes": [recipe]}
+    return [json.dumps(one).encode() for one in (plan, *SIGNED)]
 
 
 def output_names() -> list[bytes]:

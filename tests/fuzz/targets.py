@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from PIL import ImageFile
 
-from runner import contract_file, items, money
+from runner import contract_file, items, money, planfile
 from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.commands.diff_formats import harmless, in_code
@@ -47,6 +48,8 @@ from runner.providers.provider import Billed, Declined, Outcome, Unknown
 from runner.recipe import Output, Prompt, Recipe, Source
 from runner.terminal import clean
 from runner.tomlfile import TomlFile
+from runner.trail import approval
+from runner.trail.checkpoint import SigningKey, VerifierKey
 from tests.images.samples import scene
 
 SECRET = "omx_live_fuzz-Key_4hT9q"
@@ -459,6 +462,43 @@ class _Seen(HTMLParser):
         self.text.append(data)
 
 
+# ---- approvals
+
+
+def approved(data: bytes) -> None:
+    """A plan or an approval is read whole, or told to be none; what is read is spelled in one way only, and an approval
+    that was not signed as it stands never counts.
+    """
+    text = data.decode("utf-8", "replace")
+    with suppress(ValueError):
+        _, digest = planfile.read(text)
+        assert digest == approval.digest(json.loads(text))
+        assert planfile.read(json.dumps(json.loads(text), indent=3))[1] == digest
+    try:
+        found = approval.read(text)
+    except ValueError:
+        return
+    assert 0 < found.amount_micros <= money.LIMIT_MICROS
+    assert approval.read(json.dumps(found.record())) == found
+    assert not found.is_signed or found.record() in SIGNED
+
+
+@cache
+def _signed() -> dict[str, object]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    key = SigningKey(VerifierKey("approver", private.public_key().public_bytes_raw()), private)
+    good = approval.sign(
+        key, plan="0" * 64, amount_micros=12_000_000, currency="USD", approver="ana", at=MOMENT, until=MOMENT
+    )
+    return good.record()
+
+
+# The only approval that the key of these tests ever signed.
+SIGNED = (_signed(),)
+
+
 # ---- all of them
 
 
@@ -484,6 +524,7 @@ def _all() -> dict[str, Target]:
             Target("contract", contract, corpus.contracts, corpus.CONTRACT_WORDS),
             Target("output_name", output_name, corpus.output_names, corpus.NAME_WORDS),
             Target("comment", comment, corpus.comments, corpus.COMMENT_WORDS),
+            Target("approved", approved, corpus.approved, corpus.APPROVED_WORDS),
             Target("picture", picture, corpus.pictures, corpus.PICTURE_WORDS),
             Target("stamp", stamp, corpus.stamped_pictures, corpus.STAMP_WORDS),
         )
