@@ -23,6 +23,7 @@ COMMANDS = {
     "schema": "write the JSON Schema that editors use",
     "plan": "show what would be bought, and what it would cost; opens no socket",
     "diff": "what a change of recipes would cost, before it is merged",
+    "approve": "sign a frozen plan, up to an amount: what may then be bought, once",
     "run": "buy what the recipes ask for, within every budget",
     "schedule": "run recipes when they are due; what comes, what was, what was missed",
     "forecast": "what the schedules will cost, and the slot at which each budget ends",

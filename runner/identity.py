@@ -76,6 +76,25 @@ def author_of(root: Path, commit: str) -> Author | None:
     return Author(*lines[:3]) if len(lines) >= 3 else None
 
 
+def author_of_file(root: Path, file: Path) -> str | None:
+    """Who wrote the last commit of a file, as `Ana Lima <ana@studio.example>`. Never raises.
+
+    None: git does not know the file, or it was changed since: then nobody's name stands for what is in it.
+    """
+    path = os.path.relpath(root / file, root)
+    changed = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignored=matching", "--", path)
+    if changed is None or changed:
+        return None
+    told = _git(root, "log", "--max-count=1", "--format=%an <%ae>", "HEAD", "--", path)
+    return (told or "").strip() or None
+
+
+def git_user(root: Path) -> str | None:
+    """Whom git would name as the author of a commit made here now; None: it would name nobody. Never raises."""
+    told = _git(root, "var", "GIT_AUTHOR_IDENT")
+    return None if told is None else told.rpartition("> ")[0] + ">"
+
+
 def _git(root: Path, *words: str) -> str | None:
     """What git prints; None when it fails or there is none. It asks nobody, locks nothing and starts no daemon."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}

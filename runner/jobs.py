@@ -10,15 +10,15 @@ from pathlib import Path
 
 from runner import __version__, images, items, plan, policy
 from runner.booking import Means, Stop
-from runner.diagnostics import Problems
+from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.drafts import draft, shown
 from runner.errors import ExitCode, UsageError
 from runner.execution import Purchase, Tally
-from runner.identity import git_state, who
+from runner.identity import author_of_file, git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
-from runner.ledger.values import Cap, RunFacts
-from runner.money import show
+from runner.ledger.values import Approved, Cap, RunFacts
+from runner.money import short, show
 from runner.plan import Draft, Plan
 from runner.project import load_all
 from runner.recipe import Recipe
@@ -30,13 +30,15 @@ from runner.windows import PERIODS
 class Wishes:
     """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
 
-    `canary`: how many to buy first, and look; None: as the recipe says.
+    `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (source path, prompt and
+    preset name); None: all.
     """
 
     again: bool = False
     limit: int | None = None
     canary: int | None = None
     slot: str | None = None
+    only: frozenset[tuple[str, str, str]] | None = None
 
 
 def home(settings: Settings) -> Path:
@@ -121,9 +123,10 @@ def make_plan(
     wanted, problems = items.expand(recipe, settings)
     if problems:
         raise Problems(problems)
-    made = plan_of(
-        draft(recipe, wanted, settings.root), recipe, settings, database, results, at=at, wishes=wishes, after=after
-    )
+    drafts = draft(recipe, wanted, settings.root)
+    if wishes.only is not None:
+        drafts = [one for one in drafts if (one.source_path, one.prompt_name, one.preset_name) in wishes.only]
+    made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after)
     problems = policy.plan_problems(made, recipe, settings)
     if problems:
         raise Problems(problems)
@@ -185,6 +188,29 @@ def _is_file_of_digest(path: Path, digest: str) -> bool:
         return False
 
 
+def refuse_unapproved(plans: Sequence[Plan], settings: Settings) -> None:
+    """Raise ApprovalRefused when what the plans of one workspace may cost together must be approved first."""
+    over = settings.policy.approval_over
+    worst: dict[str, int] = {}
+    for made in plans:
+        if made.buy_count:
+            worst[made.workspace] = worst.get(made.workspace, 0) + made.worst_micros
+    problems = []
+    for workspace, micros in worst.items():
+        if over is None or micros <= over:
+            continue
+        of = [made for made in plans if made.workspace == workspace and made.buy_count]
+        names, unit = " ".join(made.recipe for made in of), of[0].currency
+        message = (
+            f"{names} may cost {show(micros, unit)}, and what is above {show(over, unit)} must be approved "
+            f"(`approval_over` in {FILE_NAME})"
+        )
+        hint = f"`omixa plan {names} --out plan.json`, then `omixa approve plan.json --max {short(micros)}`"
+        problems.append(Problem("approval-needed", message, hint=f"{hint}, then `omixa run --plan plan.json`"))
+    if problems:
+        raise ApprovalRefused(problems)
+
+
 def canary_stop(made: Plan, tally: Tally) -> Stop | None:
     """Why the others must not be bought after the canary, or None: all of it came, at the planned price."""
     unit, planned = made.currency, made.price.expected_micros
@@ -234,12 +260,22 @@ def sweep(made: Plan) -> None:
 
 @contextmanager
 def begin(
-    recipe: Recipe, settings: Settings, made: Plan, means: Means, *, wishes: Wishes
+    recipe: Recipe,
+    settings: Settings,
+    made: Plan,
+    means: Means,
+    *,
+    wishes: Wishes,
+    approved: Approved | None = None,
 ) -> Iterator[tuple[Purchase, list[str]]]:
     """A run in the ledger, owned by this process while inside. Append the outcome word to the list before leaving.
 
-    Raises LedgerError, DiskError when an output folder cannot be written, UsageError on a changed currency.
+    `approved`: by which approval it buys; its amount is one more cap. Raises LedgerError, DiskError when an output
+    folder cannot be written, UsageError on a changed currency, ApprovalRefused when the approval cannot be used, or
+    there is none and there must be.
     """
+    if approved is None:
+        refuse_unapproved([made], settings)
     workspace = settings.workspaces[recipe.workspace]
     assert made.price.ceiling_micros is not None
     uid = uuid.uuid4().hex
@@ -263,13 +299,16 @@ def begin(
         who=who(),
         program=f"omixa-runner {__version__}",
         slot=wishes.slot,
+        author=author_of_file(settings.root, recipe.path),
+        approver=None if approved is None else approved.approver,
+        approval=None if approved is None else approved.plan,
     )
     work = means.work / uid
     owner = owners.hold(means.home / "owners", uid)
     outcome: list[str] = []
     sweep(made)
     try:
-        run_id = means.ledger.begin_run(run, at=means.now())
+        run_id = means.ledger.begin_run(run, at=means.now(), approved=approved)
         for folder in (means.spool, work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if recipe.output.provenance:
@@ -280,7 +319,7 @@ def begin(
                 run_id=run_id,
                 run=run,
                 contract=recipe.contract,
-                caps=caps_of(workspace, recipe, uid),
+                caps=[*caps_of(workspace, recipe, uid), *([] if approved is None else [approved.cap])],
                 ceiling_micros=made.price.ceiling_micros,
                 output_format=recipe.output.format,
                 flatten=recipe.output.flatten,

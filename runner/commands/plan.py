@@ -1,10 +1,17 @@
 """`omixa plan`: every item with its decision and why, what it may cost, and each budget's headroom."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from runner.jobs import Wishes
+    from runner.ledger.database import Database
     from runner.plan import Plan
+    from runner.recipe import Recipe
+    from runner.settings import Settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--reroll", action="store_true", help="plan to buy again what was paid before")
     parser.add_argument("--limit", type=int, metavar="N", help="plan to buy at most N pictures a recipe")
+    parser.add_argument("--out", metavar="FILE", help="also freeze the plan into a file that can be approved")
     parser.add_argument(
         "--detailed-exitcode",
         action="store_true",
@@ -28,9 +36,10 @@ def run(
     reroll: bool,
     limit: int | None,
     detailed_exitcode: bool,
+    out: str | None,
     **_: object,
 ) -> int:
-    """Show the plans; opens no socket, needs no key, writes nothing."""
+    """Show the plans; opens no socket, needs no key, and writes nothing but the file of --out."""
     from runner import jobs
     from runner.errors import ExitCode, UsageError
     from runner.ledger.database import open_database
@@ -45,12 +54,15 @@ def run(
     jobs.refuse_clashes(found, settings)
     wishes = jobs.Wishes(again=reroll, limit=limit)
     plans: list[Plan] = []
-    with open_database(ledger_path(settings), create=False) as database:
+    # A frozen plan says of which ledger it is, so there must be one.
+    with open_database(ledger_path(settings), create=out is not None) as database:
+        at = jobs.clock()
         for recipe in found:
-            made = jobs.make_plan(
-                recipe, settings, database, jobs.results(settings), at=jobs.clock(), wishes=wishes, after=plans
-            )
+            made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=at, wishes=wishes, after=plans)
             plans.append(made)
+        digest = None if out is None else _freeze(found, plans, settings, database, out, at, wishes)
+    if digest is not None:
+        print(f"frozen into `{out}`, digest {digest}: `omixa approve {out} --max AMOUNT`", file=sys.stderr)
     if json:
         from json import dumps
 
@@ -60,6 +72,23 @@ def run(
     if not detailed_exitcode or not any(made.buy_count for made in plans):
         return int(ExitCode.OK)
     return int(ExitCode.CHANGES if all(made.fits == made.buy_count for made in plans) else ExitCode.BUDGET)
+
+
+def _freeze(
+    recipes: "list[Recipe]",
+    plans: "list[Plan]",
+    settings: "Settings",
+    database: "Database",
+    out: str,
+    at: "datetime",
+    wishes: "Wishes",
+) -> str:
+    from pathlib import Path
+
+    from runner import approvals, jobs
+
+    jobs.claim_home(settings)
+    return approvals.freeze(recipes, plans, settings, database, Path(out), at=at, wishes=wishes)
 
 
 def as_text(made: "Plan") -> str:

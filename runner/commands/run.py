@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from runner.approvals import Frozen
     from runner.booking import Done, Means, Stop
     from runner.execution import Control, Tally
     from runner.ledger.database import Database
+    from runner.ledger.values import Approved
     from runner.plan import Plan
     from runner.recipe import Recipe
     from runner.settings import Settings
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="names of recipes, run one after another")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes, run one after another")
+    parser.add_argument("--plan", metavar="FILE", help="buy exactly what this approved plan says (omixa plan --out)")
+    parser.add_argument(
+        "--approval", action="append", metavar="FILE", help="an approval of it (default: all that stand beside it)"
+    )
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask; required where there is no terminal")
     parser.add_argument("--limit", type=int, metavar="N", help="buy at most N pictures a recipe")
     parser.add_argument(
@@ -36,6 +43,8 @@ def run(
     *,
     project: str | None,
     recipes: list[str],
+    plan: str | None,
+    approval: list[str] | None,
     yes: bool,
     limit: int | None,
     canary: int | None,
@@ -43,7 +52,7 @@ def run(
     json: bool,
     **_: object,
 ) -> int:
-    """Plan all recipes, ask, and run them one after another; a stop ends them all.
+    """Plan all recipes, ask, and run them one after another; a stop ends them all. An approved plan asks nobody again.
 
     Returns the exit code of the gravest trouble. What was bought is told whatever happens afterwards.
     """
@@ -57,7 +66,13 @@ def run(
         raise UsageError(f"--limit is the most pictures to buy, at least 1; found {limit}")
     if canary is not None and canary < 1:
         raise UsageError(f"--canary is how many pictures to buy first, at least 1; found {canary}")
-    settings, found = load(find_root(project), recipes)
+    frozen = None if plan is None else _frozen(plan, recipes, approval, limit=limit, reroll=reroll)
+    if frozen is None and (approval is not None or not recipes):
+        raise UsageError(
+            "say which recipes to run, or which approved plan", "`omixa run NAME`, `omixa run --plan FILE`"
+        )
+    root = find_root(project)
+    settings, found = (_settings(root), []) if frozen is not None else load(root, recipes)
     jobs.refuse_clashes(found, settings)
     for recipe in found:
         jobs.refuse_uncommitted(recipe, settings)
@@ -66,16 +81,20 @@ def run(
         wishes = jobs.Wishes(again=reroll, limit=limit, canary=canary)
         session = _Session(settings, database, wishes, json, yes=yes)
         plans: list[Plan] = []
-        for recipe in found:
+        if frozen is not None:
+            found, plans = session.clear(frozen, approval, stack)
+        for recipe in [] if frozen is not None else found:
             means = session.means(recipe.workspace, stack)
             made = jobs.make_plan(
                 recipe, settings, database, means.results, at=means.now(), wishes=session.wishes, after=plans
             )
             plans.append(made)
-            if not json:
-                _say(_plan_text(made))
-        for recipe, made in zip(found, plans, strict=True):
-            ask(made, recipe, settings, yes=yes)
+        for made in [] if json else plans:
+            _say(_plan_text(made))
+        if frozen is None:
+            jobs.refuse_unapproved(plans, settings)
+            for recipe, made in zip(found, plans, strict=True):
+                ask(made, recipe, settings, yes=yes)
         for recipe, made in zip(found, plans, strict=True):
             try:
                 session.buy(recipe, made, session.means(recipe.workspace, stack))
@@ -94,6 +113,29 @@ def run(
     return max(session.codes, key=_GRAVITY.index)
 
 
+def _frozen(plan: str, recipes: list[str], approval: list[str] | None, *, limit: int | None, reroll: bool) -> "Frozen":
+    """The plan that is to be bought. Raises UsageError for wishes that the plan does not say itself."""
+    from pathlib import Path
+
+    from runner.approvals import read_plan
+    from runner.errors import UsageError
+
+    if recipes or limit is not None or reroll:
+        wish = f"recipe {recipes[0]}" if recipes else "--limit" if limit is not None else "--reroll"
+        raise UsageError(f"--plan says itself what is bought, so there is no room for {wish}", "leave it out")
+    return read_plan(Path(plan))
+
+
+def _settings(root: "Path") -> "Settings":
+    from runner import settings as settings_file
+    from runner.diagnostics import Problems
+
+    settings, problems = settings_file.load(root)
+    if settings is None:
+        raise Problems(problems)
+    return settings
+
+
 class _Session:
     """One invocation: its brakes, what it works with, and what it has to tell at the end."""
 
@@ -104,6 +146,7 @@ class _Session:
         self.control = Control()
         self.summaries: list[dict[str, Any]] = []
         self.codes: list[int] = []
+        self.approved: Approved | None = None
         self._means: dict[str, Means] = {}
 
     def means(self, workspace: str, stack: ExitStack) -> "Means":
@@ -122,6 +165,22 @@ class _Session:
             check(means, who=who())
             self._means[workspace] = means
         return self._means[workspace]
+
+    def clear(self, frozen: "Frozen", named: list[str] | None, stack: ExitStack) -> "tuple[list[Recipe], list[Plan]]":
+        """What is left to buy of an approved plan. Raises ApprovalRefused, with every reason why it must not be."""
+        from pathlib import Path
+
+        from runner import approvals, jobs
+
+        workspace = frozen.plan.workspace.name
+        # First of all, what a dead run of this plan has left.
+        at = self.means(workspace, stack).now() if workspace in self.settings.workspaces else jobs.clock()
+        files = approvals.approval_files(frozen.path) if named is None else [Path(one) for one in named]
+        cleared = approvals.clear(frozen, files, self.settings, self.database, at=at)
+        jobs.refuse_clashes(cleared.recipes, self.settings)
+        self.approved = cleared.approved
+        self.wishes = jobs.Wishes(again=frozen.plan.reroll, canary=self.wishes.canary)
+        return list(cleared.recipes), list(cleared.plans)
 
     def buy(self, recipe: "Recipe", made: "Plan", means: "Means") -> None:
         """Run one recipe and tell what happened."""
@@ -219,7 +278,10 @@ def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told
     control, settings = session.control, session.settings
     concurrency = settings.workspaces[recipe.workspace].concurrency
     with (
-        jobs.begin(recipe, settings, made, means, wishes=session.wishes) as (purchase, outcome),
+        jobs.begin(recipe, settings, made, means, wishes=session.wishes, approved=session.approved) as (
+            purchase,
+            outcome,
+        ),
         progress(made, purchase.caps, session.database, quiet=session.json) as show_done,
     ):
 
@@ -318,7 +380,7 @@ def brakes(control: "Control", cancel: "Callable[[], None]") -> Iterator[None]:
 
 
 # From the least to the gravest: several recipes end with the gravest code of all.
-_GRAVITY = [0, 1, 3, 7, 4, 6, 8, 130]
+_GRAVITY = [0, 1, 3, 9, 7, 4, 6, 8, 130]
 
 
 def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> str:
