@@ -16,13 +16,13 @@ from pathlib import Path
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from runner import jobs
+from runner import approvals, jobs
 from runner.booking import Done
 from runner.errors import OmixaError
 from runner.identity import who
 from runner.lanes import Lanes
 from runner.ledger import clocks, owners
-from runner.ledger.agenda import Agenda
+from runner.ledger.agenda import Agenda, SlotState
 from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database
 from runner.recipe import Recipe
@@ -64,6 +64,8 @@ class Scheduler:
         self._changing = threading.Lock()
         self.waiting: list[Due] = []
         self.running: dict[int, SlotRun] = {}
+        # Slots that wait for an approval, each with the approvals that it was last looked at with.
+        self.parked: dict[int, tuple[Due, object]] = {}
         self._threads: list[threading.Thread] = []
         # How slots ended while the ledger could not be written.
         self._unrecorded: dict[int, End] = {}
@@ -87,11 +89,37 @@ class Scheduler:
             if self._looked is None or not timedelta() <= at - self._looked < LOOK:
                 self._looked = at
                 found += self.watch.inherit(self.home, at)
+            found += self._approvals(at)
             found += self.watch.due(at)
         with self._changing:
             self.waiting += found
         self._start(at)
         return self._next(at)
+
+    def _approvals(self, at: datetime) -> list[Due]:
+        """Slots that another approval has come for; those that none came for in time end."""
+        with self._changing:
+            parked = list(self.parked.items())
+        come: list[Due] = []
+        for slot_id, (due, seen) in parked:
+            slot = due.slot
+            path = approvals.waiting_path(due.settings, slot.recipe, slot.due_at)
+            over = at >= slot.due_at + approvals.WAIT
+            if not over and approvals.seen(path) == seen:
+                continue
+            with self._changing:
+                del self.parked[slot_id]
+            state: SlotState = "refused"
+            reason = f"no approval came within {counted(approvals.WAIT // timedelta(hours=1), 'hour')}"
+            if not over:
+                why_not = self.watch.stands_in_the_way(slot.recipe)
+                if why_not is None:
+                    come.append(due)
+                    continue
+                state, reason = "skipped", why_not
+            if self.place.agenda.end(slot_id, state, reason, who=self.place.who, at=at, owner=self.uid):
+                self.log(_ACTIONS[state], recipe=slot.recipe, due_at=slot.due_at, reason=reason)
+        return come
 
     def _next(self, at: datetime) -> datetime:
         with self._changing:
@@ -127,9 +155,14 @@ class Scheduler:
         slot = run.slot
         try:
             self.log("slot-started", recipe=slot.recipe, due_at=slot.due_at)
+            seen = approvals.seen(approvals.waiting_path(run.settings, slot.recipe, slot.due_at))
             end = run.run(self.place)
             if end is not None:
                 self._tell_end(run, end)
+            elif run.parked is not None:
+                self.log("slot-waits", recipe=slot.recipe, due_at=slot.due_at, reason=run.parked)
+                with self._changing:
+                    self.parked[slot.id] = Due(run.slot, run.recipe, run.settings, slot.due_at), seen
         except OmixaError as error:
             self._unrecorded[slot.id] = run.end or End("failed", error.message)
             self.log("slot-failed", recipe=slot.recipe, due_at=slot.due_at, reason=error.message, help=error.hint)

@@ -7,15 +7,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runner import images, jobs, wiring
+from runner import approvals, images, jobs, wiring
 from runner.booking import Done, Means, Stop
-from runner.diagnostics import Problems
+from runner.diagnostics import ApprovalRefused, Problems
 from runner.errors import ExitCode, OmixaError
 from runner.execution import Control, Tally, execute
 from runner.lanes import Lanes
 from runner.ledger import clocks, usage
 from runner.ledger.agenda import Agenda, Slot, SlotState
 from runner.ledger.clocks import Uptime
+from runner.ledger.database import Database
+from runner.ledger.values import Approved
 from runner.money import show
 from runner.plan import Plan
 from runner.recipe import Recipe
@@ -58,6 +60,14 @@ class End:
         )
 
 
+class _Waits(Exception):
+    """What the slot would buy must be approved first. `reason`: for what it waits, in words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(slots=True)
 class SlotRun:
     """A slot while it runs: its brakes, and how far it has come. Safe to look at from any thread."""
@@ -70,6 +80,10 @@ class SlotRun:
     done: int = 0
     # Why it is told to end, when it is.
     cut_short: str | None = None
+    # Whether it may wait for an approval that it needs; by hand, nobody would be there when it came.
+    may_wait: bool = True
+    # Why it waits again, when it does.
+    parked: str | None = None
     # How it ended, also when that could not be recorded.
     end: End | None = None
     _means: Means | None = None
@@ -85,7 +99,7 @@ class SlotRun:
             self._means.provider.cancel()
 
     def run(self, place: Place) -> End | None:
-        """Run the slot and record its end. None: it was not ours any more, and nothing was done.
+        """Run the slot and record its end. None: it was not ours any more, or waits again, and nothing was done.
 
         Raises LedgerError when the ledger cannot be written: `end` is then to be recorded later, if there is one.
         """
@@ -95,6 +109,13 @@ class SlotRun:
         self.slot = begun
         try:
             self.end = end = self._bought(place)
+        except _Waits as wait:
+            place.agenda.park(self.slot.id, wait.reason, who=place.who, at=place.now())
+            self.parked = wait.reason
+            return None
+        except ApprovalRefused as error:
+            told = [one.message + (f" ({one.hint})" if one.hint else "") for one in error.problems]
+            self.end = end = End("refused", "; ".join(told), code=error.exit_code)
         except Problems as error:
             first = error.problems[0]
             more = f" (and {counted(len(error.problems) - 1, 'more problem')})" if len(error.problems) > 1 else ""
@@ -122,13 +143,14 @@ class SlotRun:
             place.recovered(recover(means))
             check(means, who=place.who)
             wishes = jobs.Wishes(slot=self.slot.due_at.isoformat())
-            made = jobs.make_plan(recipe, settings, database, means.results, at=place.now(), wishes=wishes)
+            made, approved = self._approved(database, means, wishes, place)
             self.planned = len(made.of("buy")) + len(made.of("restore"))
             if not self.planned:
                 jobs.sweep(made)
                 return End("ran", _nothing(made), 0, 0, ExitCode.FAILED if made.of("hold") else ExitCode.OK)
             images.check_writable(recipe.output.folder)
-            with jobs.begin(recipe, settings, made, means, wishes=wishes) as (purchase, outcome), self._limited():
+            begun = jobs.begin(recipe, settings, made, means, wishes=wishes, approved=approved)
+            with begun as (purchase, outcome), self._limited():
                 uid, expected = purchase.run.uid, made.expected_micros
                 place.agenda.runs_as(self.slot.id, uid, expected, who=place.who, at=place.now())
                 tally = execute(
@@ -146,6 +168,33 @@ class SlotRun:
             with suppress(OmixaError):  # what was bought is bought; `omixa audit verify` tells of checkpoints
                 means.checkpoint()
             return _end(made, tally, self.cut_short)
+
+    def _approved(
+        self, database: Database, means: Means, wishes: jobs.Wishes, place: Place
+    ) -> tuple[Plan, Approved | None]:
+        """What to buy, and by which approval. Raises _Waits when one must come first, ApprovalRefused when none can."""
+        recipe, settings, at = self.recipe, self.settings, place.now()
+        path = approvals.waiting_path(settings, recipe.name, self.slot.due_at)
+        if path.exists():
+            try:
+                cleared = approvals.clear(
+                    approvals.read_plan(path), approvals.approval_files(path), settings, database, at=at
+                )
+            except ApprovalRefused as error:
+                if not approvals.may_still_come(error):
+                    raise
+                others = [one.message for one in error.problems if one.code != "approvals-missing"]
+                raise _Waits("; ".join([approvals.waits_for(path, settings), *others])) from None
+            return cleared.plans[0], cleared.approved
+        made = jobs.make_plan(recipe, settings, database, means.results, at=at, wishes=wishes)
+        try:
+            jobs.refuse_unapproved([made], settings)
+        except ApprovalRefused:
+            if not self.may_wait:
+                raise
+            approvals.freeze([recipe], [made], settings, database, path, at=at, wishes=wishes)
+            raise _Waits(approvals.waits_for(path, settings)) from None
+        return made, None
 
     def _count(self, _: Done) -> None:
         self.done += 1

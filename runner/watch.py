@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from runner import contract_file
+from runner import approvals, contract_file
 from runner import recipe as recipes
 from runner.declared import shown_path
 from runner.diagnostics import Problem, Problems
@@ -293,6 +293,11 @@ class Watch:
         except OmixaError as error:
             return f"no plan could be made: {error.message if not isinstance(error, Problems) else 'see omixa check'}"
 
+    def stands_in_the_way(self, recipe: str) -> str | None:
+        """Why a slot of a recipe that has waited is not run now; None: it is."""
+        one = self.watched.get(recipe)
+        return "its recipe is gone" if one is None else self._why_not(one)
+
     def _why_not(self, one: Watched) -> str | None:
         """Why none of a recipe's slots runs now; None: they run."""
         if one.recipe is None:
@@ -333,8 +338,10 @@ class Watch:
             state: Any = "failed"
             if slot.state == "waiting":
                 state, reason = "missed", "its process died before it began"
+                if slot.reason is not None:
+                    state, reason = "refused", f"it {slot.reason}; its process died, and nobody has looked in time"
             if self.agenda.end(slot.id, state, reason, who=self.who, at=at, owner=slot.owner):
-                action = "slot-failed" if state == "failed" else "slot-missed"
+                action = f"slot-{state}"
                 self.log(action, recipe=slot.recipe, due_at=slot.due_at, reason=reason)
         return ours
 
@@ -342,7 +349,10 @@ class Watch:
         one = self.watched.get(slot.recipe)
         if one is None or one.recipe is None or one.recipe.schedule is None or self.settings is None:
             return None
-        if at - slot.due_at > GRACE + timedelta(seconds=one.recipe.schedule.jitter_s) or self._why_not(one) is not None:
+        fresh = GRACE + timedelta(seconds=one.recipe.schedule.jitter_s)
+        if approvals.waiting_path(self.settings, slot.recipe, slot.due_at).exists():
+            fresh = approvals.WAIT
+        if at - slot.due_at > fresh or self._why_not(one) is not None:
             return None
         taken = self.agenda.adopt(slot.id, before=slot.owner, owner=self.owner, who=self.who, at=at)
         if taken is None:

@@ -286,6 +286,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     jobs.claim_home(settings)
     at, wishes = jobs.clock(), jobs.Wishes()
     made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=at, wishes=wishes)
+    jobs.refuse_unapproved([made], settings)
     ask(made, recipe, settings, yes=yes)
     workspace, agenda = settings.workspaces[recipe.workspace], Agenda(database)
     owner = owners.hold(jobs.home(settings) / "owners", uuid.uuid4().hex)
@@ -297,7 +298,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
             raise UsageError(
                 f"{recipe.name} is not run: {slot.reason}", "`omixa schedule history` tells when it has ended"
             )
-        run = SlotRun(slot, recipe, settings)
+        run = SlotRun(slot, recipe, settings, may_wait=False)
         with brakes(run.control, run.cancel):
             end = run.run(place)
     finally:

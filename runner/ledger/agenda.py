@@ -152,7 +152,10 @@ class Agenda(Office):
             earlier = _slots(connection.execute(_OPEN_OF, {"recipe": recipe}))
             slot = Slot(_next(connection), recipe, due_at, workspace, "waiting", who, at, owner=owner)
             if earlier and (overlap == "skip" or any(one.state == "waiting" for one in earlier)):
-                reason = f"the run of {earlier[0].due_at:%Y-%m-%d %H:%M} UTC still went on"
+                first = f"{earlier[0].due_at:%Y-%m-%d %H:%M} UTC"
+                reason = f"the run of {first} still went on"
+                if earlier[0].state == "waiting" and earlier[0].reason is not None:
+                    reason = f"the slot of {first} still {earlier[0].reason}"
                 if overlap == "queue":
                     reason += ", and another one waits for it already"
                 slot = replace(slot, state="overlapped", reason=reason, ended_at=at)
@@ -175,9 +178,15 @@ class Agenda(Office):
             slot = _slot(writing.connection, slot_id)
             if slot.state != "waiting" or slot.owner != owner:
                 return None
-            slot = replace(slot, state="running", begun_at=at)
+            slot = replace(slot, state="running", begun_at=at, reason=None)
             _put_slot(writing, slot, who)
             return slot
+
+    def park(self, slot_id: int, reason: str, *, who: str, at: datetime) -> None:
+        """A slot that has begun waits again, for what the reason says: nothing was bought."""
+        with self._write(at) as writing:
+            slot = replace(_slot(writing.connection, slot_id), state="waiting", begun_at=None, reason=reason)
+            _put_slot(writing, slot, who)
 
     def runs_as(self, slot_id: int, run_uid: str, expected_micros: int, *, who: str, at: datetime) -> None:
         """Record which run a slot has begun, and what its plan expects to spend."""

@@ -57,6 +57,11 @@ _TROUBLED = text(
     "SELECT due_at, state, entry_id FROM slots WHERE recipe = :recipe AND due_at >= :first "
     "AND state IN ('missed', 'refused', 'failed') AND ended_at > :since ORDER BY due_at"
 )
+_WAITING = text(
+    "SELECT recipe, workspace, due_at, reason FROM slots WHERE state IN ('waiting', 'running') AND state = 'waiting' "
+    "AND reason IS NOT NULL AND NOT EXISTS "
+    "(SELECT 1 FROM alerts WHERE key = 'approval ' || slots.recipe || ' ' || slots.due_at) ORDER BY id"
+)
 _TROUBLED_COUNT = text(
     "SELECT count(*) AS many, min(due_at) AS first, max(due_at) AS last FROM slots "
     "WHERE recipe = :recipe AND state = :state AND ended_at > :since AND entry_id > :after"
@@ -112,6 +117,7 @@ def untold(connection: Connection, lookout: Lookout, told: Iterable[Occasion] = 
         *_budgets(connection, lookout),
         *_unknown(connection, lookout),
         *_slots(connection, lookout.at),
+        *_waiting(connection),
         *(occasion for key, occasion in others.items() if key not in known),
     ]
 
@@ -137,10 +143,10 @@ def _budgets(connection: Connection, lookout: Lookout) -> Iterator[Occasion]:
         today = windows.local_day(within, payer.zone)
         days = [today - timedelta(days=back) for back in range(LOOK_BACK.days + 1)]
         for cap in payer.caps:
-            if cap.period == "run":
+            if cap.calendar is None:
                 continue
             # Of several days in one window the newest.
-            labels = {windows.window(cap.period, day, payer.zone).label: day for day in reversed(days)}
+            labels = {windows.window(cap.calendar, day, payer.zone).label: day for day in reversed(days)}
             names = {"workspace": payer.account, "scope": cap.scope, "name": cap.name, "period": cap.period}
             for row in connection.execute(_WINDOWS, {**names, "labels": list(labels)}):
                 yield from _budget(connection, lookout, payer, cap, row, labels[row.label], within)
@@ -236,6 +242,14 @@ def _slots(connection: Connection, at: datetime) -> Iterator[Occasion]:
             newest = max((row.entry_id for row in rows if row.state == state), default=0)
             if newest:
                 yield from _in_rows(connection, recipe, account, zone, state, newest, at)
+
+
+def _waiting(connection: Connection) -> Iterator[Occasion]:
+    """Slots that wait for an approval: the only ones that wait and say for what."""
+    for row in list(connection.execute(_WAITING)):
+        message = f"recipe {row.recipe}: the slot of {_utc(row.due_at)} {row.reason}"
+        hint = "`omixa schedule history` tells how long it has waited"
+        yield Occasion(f"approval {row.recipe} {row.due_at}", "approval", row.workspace, message, hint)
 
 
 def _failed(connection: Connection, recipe: str, account: str, zone: str, rows: Sequence[Any]) -> Iterator[Occasion]:

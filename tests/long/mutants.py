@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.long.mutant import Mutant
+from tests.long.mutants_approvals import APPROVALS
 from tests.long.mutants_contracts import CONTRACTS
 from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_recipes import RECIPES
@@ -327,7 +328,7 @@ MUTANTS = (
         "grant-for-every-window",
         "a grant is for one window",
         BALANCES,
-        "granted.get((cap.period, windows.window(cap.period, day, zone).label), 0)",
+        "granted.get((cap.period, windows.window(cap.calendar, day, zone).label), 0)",
         "sum(more for (period, _), more in granted.items() if period == cap.period)",
         f"{LEVERS} -k not_for_the_next",
     ),
@@ -599,6 +600,7 @@ MUTANTS = (
     *CONTRACTS,
     *JOBS,
     *REPORTS,
+    *APPROVALS,
     *REVIEWS,
     *RECIPES,
 )
