@@ -26,7 +26,7 @@ from runner.plan import Plan
 from runner.planfile import FrozenRecipe, PlanFile
 from runner.recipe import Recipe
 from runner.settings import FILE_NAME, Approver, Settings
-from runner.terminal import counted
+from runner.terminal import clean, counted
 from runner.trail import approval
 from runner.trail.approval import Approval
 
@@ -119,7 +119,7 @@ def read_plan(path: Path) -> Frozen:
         return Frozen(path, *planfile.read(_text(path, planfile.FILE_BYTES_MAX)))
     except ValueError as error:
         hint = "`omixa plan RECIPE --out plan.json` writes a plan"
-        raise UsageError(f"`{path}` is no plan that could be bought: {error}", hint) from None
+        raise UsageError(f"`{path}` is no plan that could be bought: {clean(str(error))}", hint) from None
 
 
 def approval_path(plan: Path, name: str) -> Path:

@@ -19,6 +19,7 @@ from runner.lanes import Lanes
 from runner.ledger import usage
 from runner.ledger.clocks import is_off
 from runner.ledger.values import (
+    THIS_APPROVAL,
     AlreadyBought,
     Asked,
     Cap,
@@ -296,6 +297,8 @@ def why_not(reservation: Stopped | Refusal | Unpriced | ClockDoubted | Frozen, r
             return Stop(reservation.cause, *stopped_text(reservation, run.workspace, run.zone))
         case Refusal():
             hint = "see `omixa budget`; `omixa grant` raises a window of the workspace for a while"
+            if reservation.budget == THIS_APPROVAL:
+                hint = "`omixa approve` approves the same plan up to a higher amount; `omixa run --plan` then goes on"
             return Stop("budget", refusal_text(reservation, run.currency), hint)
         case Unpriced(model):
             return Stop(

@@ -369,7 +369,7 @@ def as_text(found: PlanFile, plan_digest: str) -> str:
     """What is approved, for a person: all that is bought, and what it costs."""
     from runner.terminal import clean, table
 
-    unit, workspace = found.workspace.currency, found.workspace
+    unit, workspace = clean(found.workspace.currency), found.workspace
     where = workspace.endpoint if workspace.url is None else f"{workspace.endpoint} ({workspace.url})"
     git = "" if found.made_by.git is None else f", {found.made_by.git}"
     commit = "no commit" if found.commit is None else f"commit {found.commit[:12]}"

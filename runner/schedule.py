@@ -107,19 +107,24 @@ class Scheduler:
             over = at >= slot.due_at + approvals.WAIT
             if not over and approvals.seen(path) == seen:
                 continue
-            with self._changing:
-                del self.parked[slot_id]
             state: SlotState = "refused"
             reason = f"no approval came within {counted(approvals.WAIT // timedelta(hours=1), 'hour')}"
             if not over:
                 why_not = self.watch.stands_in_the_way(slot.recipe)
                 if why_not is None:
                     come.append(due)
+                    self._unpark(slot_id)
                     continue
                 state, reason = "skipped", why_not
             if self.place.agenda.end(slot_id, state, reason, who=self.place.who, at=at, owner=self.uid):
                 self.log(_ACTIONS[state], recipe=slot.recipe, due_at=slot.due_at, reason=reason)
+            # Only now: an end that could not be written is tried again.
+            self._unpark(slot_id)
         return come
+
+    def _unpark(self, slot_id: int) -> None:
+        with self._changing:
+            del self.parked[slot_id]
 
     def _next(self, at: datetime) -> datetime:
         with self._changing:

@@ -160,10 +160,11 @@ def _show(frozen: "Frozen", amount_micros: int, until: "datetime", settings: "Se
     """To stderr: what is signed."""
     from runner.money import show
     from runner.planfile import as_text
+    from runner.terminal import clean
     from runner.windows import local_text
 
     plan = frozen.plan
-    unit = plan.workspace.currency
+    unit = clean(plan.workspace.currency)
     print(as_text(plan, frozen.digest), file=sys.stderr)
     here = settings.workspaces.get(plan.workspace.name)
     zone = here.time_zone if here is not None else "UTC"

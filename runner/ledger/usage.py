@@ -134,8 +134,6 @@ class UsageRow:
     cost_centre: str | None
     labels: Mapping[str, str]
     who: str
-    author: str | None
-    approver: str | None
     model: str
     preset: str
     prompt: str
@@ -148,6 +146,8 @@ class UsageRow:
     day: str
     reserved_at: str
     ended_at: str | None
+    author: str | None = None
+    approver: str | None = None
     has_picture: bool = True
     again: bool = False
     reconciled: bool = False
@@ -526,8 +526,6 @@ _USAGE = (
         RUNS.c.cost_centre,
         RUNS.c.labels,
         RUNS.c.who,
-        RUNS.c.author,
-        RUNS.c.approver,
         ATTEMPTS.c.model,
         ATTEMPTS.c.preset_name.label("preset"),
         ATTEMPTS.c.prompt_name.label("prompt"),
@@ -540,6 +538,8 @@ _USAGE = (
         ATTEMPTS.c.day,
         ATTEMPTS.c.reserved_at,
         ATTEMPTS.c.ended_at,
+        RUNS.c.author,
+        RUNS.c.approver,
         ATTEMPTS.c.result_digest.is_not(None).label("has_picture"),
         _AGAIN.label("again"),
         _RECONCILED.label("reconciled"),

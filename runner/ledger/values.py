@@ -7,6 +7,9 @@ from typing import Literal
 
 from runner.windows import Period, local_text, window
 
+# What messages call the budget of an approval.
+THIS_APPROVAL = "this approval"
+
 
 @dataclass(frozen=True, slots=True)
 class Cap:
@@ -30,7 +33,7 @@ class Cap:
     def title(self, workspace: str, zone: str, day: date) -> str:
         """The budget in words: `month 2026-11 Europe/Berlin of workspace studio`."""
         if self.period == "approval":
-            return "this approval"
+            return THIS_APPROVAL
         if self.period == "run":
             return "this run"
         owner = f"recipe {self.name}" if self.scope == "recipe" else f"workspace {workspace}"

@@ -212,7 +212,8 @@ def test_the_amount_is_never_passed_and_filled_exactly(house: House, amount: str
     ended = house.run_plan()
     assert (ended.code, house.requests) == (0 if bought == 3 else 3, bought), ended
     if bought < 3:
-        assert "budget this approval has 0.699999 USD left" in ended.err + ended.out
+        assert "budget this approval has 0.699999 USD left" in ended.out
+        assert "`omixa approve` approves the same plan up to a higher amount" in ended.out
     sound(house)
 
 
@@ -463,3 +464,19 @@ def test_a_plan_whose_amount_was_used_up_goes_on_with_a_higher_one(house: House)
     house.approve("ben", "0.778")
     assert (house.run_plan().code, house.requests) == (0, 3)
     sound(house)
+
+
+def test_what_a_plan_says_obeys_no_terminal(house: House) -> None:
+    found = house.plan()
+    found["made_by"]["who"] = found["workspace"]["currency"] = found["recipes"][0]["items"][0]["output"] = (
+        "\x1b[2J\u202e"
+    )
+    found["recipes"][0]["author"] = "\x1b]0;x\x07"
+    house.plan_file.write_text(json.dumps(found))
+    ended = house.approve()
+    assert ended.code == 0
+    assert not set("\x1b\x07\u202e") & set(ended.out + ended.err)
+    house.plan_file.write_text(json.dumps(found | {"\x1b[2J": 1}))
+    ended = house.approve()
+    assert ended.code == 2
+    assert "\x1b" not in ended.err

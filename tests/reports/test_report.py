@@ -168,6 +168,8 @@ ROWS = st.builds(
     cost_centre=st.none() | WORDS,
     git_commit=st.none() | WORDS,
     git_dirty=st.none() | st.booleans(),
+    author=st.none() | WORDS,
+    approver=st.none() | WORDS,
     labels=st.dictionaries(st.sampled_from(["client", "season"]), WORDS),
     day=st.dates(max_value=date(9000, 1, 1)).map(lambda day: day.isoformat()),
 )
