@@ -4,6 +4,7 @@ Everything that stands in the way is found at once. What two processes could bot
 """
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -96,18 +97,25 @@ def freeze(
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write a file whole, or leave what was there. Raises DiskError."""
+    """Write a file whole, or leave what was there. A link is followed; what is no file (a device, a pipe) is written
+    directly, never replaced. Raises DiskError.
+    """
     import json
 
+    told = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     with images.explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            target.write_text(told, encoding="utf-8")
+            return
+        part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
         try:
             with part.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+                file.write(told)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            part.replace(target)
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)

@@ -25,7 +25,8 @@ ACTIONS: Mapping[str, str] = {
     "slot-skipped": "A slot does not run: its recipe is paused or invalid, or its workspace is stopped.",
     "slot-missed": "Nobody looked when a slot was due, and it does not run any more.",
     "slot-overlapped": "A slot does not run because an earlier one of its recipe still does.",
-    "slot-refused": "A budget had no room for all of a slot.",
+    "slot-refused": "A budget had no room for all of a slot, or no approval came for it.",
+    "slot-waits": "A slot waits for its plan to be approved.",
     "slot-failed": "A slot could not do what it should.",
     "recovered": "An attempt that a dead process had left was brought to its end.",
     "alert": "An alert has fired.",
@@ -39,7 +40,16 @@ ACTIONS: Mapping[str, str] = {
 }
 
 _WARNINGS = frozenset(
-    {"slot-skipped", "slot-missed", "slot-overlapped", "slot-refused", "recovered", "alert", "reload-failed"}
+    {
+        "slot-skipped",
+        "slot-missed",
+        "slot-overlapped",
+        "slot-refused",
+        "slot-waits",
+        "recovered",
+        "alert",
+        "reload-failed",
+    }
     | {"recipe-invalid", "clock-jump", "status-unwritable"}
 )
 _ERRORS = frozenset({"slot-failed", "alert-failed", "tick-failed"})

@@ -1,9 +1,11 @@
 """An approved plan is bought exactly, up to its amount and once; anything else is refused with its cause."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from runner.trail import approval
 from tests.approvals.conftest import House
 from tests.ledger.conftest import RUN
 from tests.run.conftest import Ended, kill, wait_until
+from tests.run.test_trouble import ROOT, mounted
 
 
 def codes(ended: Ended) -> list[str]:
@@ -480,3 +483,29 @@ def test_what_a_plan_says_obeys_no_terminal(house: House) -> None:
     ended = house.approve()
     assert ended.code == 2
     assert "\x1b" not in ended.err
+
+
+def test_what_is_no_file_is_written_and_never_replaced(house: House, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as read:
+        assert house.omixa("plan", "posters", "--out", str(pipe)).code == 0
+        assert json.loads(read.read())["schema"] == "omixa.plan-file/1"
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not ROOT, reason="mounting needs root")
+def test_a_full_disk_leaves_the_older_approval(house: House) -> None:
+    folder = house.plan_file.parent
+    with mounted(folder, "size=64k"):
+        house.plan()
+        assert house.approve().code == 0
+        before = house.approval().read_bytes()
+        with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(1024))
+        ended = house.approve("ben", "13.00")
+        assert ended.code == 7, ended
+        assert "cannot be written" in ended.err
+        assert house.approval().read_bytes() == before
+        assert sorted(path.name for path in folder.iterdir()) == ["filler", "plan.approval-ben.json", "plan.json"]

@@ -11,6 +11,7 @@ import pytest
 from runner import alerts
 from runner.approvals import WAIT, approval_path
 from runner.ledger import verify
+from runner.monitor.logs import ACTIONS
 from runner.planfile import read
 from runner.settings import load
 from runner.trail import approval
@@ -71,6 +72,7 @@ def test_a_slot_waits_for_its_approval_and_then_buys(waiting: Waiting) -> None:
     office.step(minutes=1)
     assert office.slots() == [("02 09:00", "ran", None)]
     assert waiting.requests == 2
+    assert set(office.actions()) <= set(ACTIONS)
     assert [(row.approver, row.slot) for row in office.studio.rows()] == [("ben", "2026-11-02T09:00:00+00:00")] * 2
     assert verify.verify(office.database).faults == []
     office.studio.balances()

@@ -46,6 +46,7 @@ LEVELS = {
     "slot-missed": "warning",
     "slot-overlapped": "warning",
     "slot-refused": "warning",
+    "slot-waits": "warning",
     "slot-failed": "error",
     "recovered": "warning",
     "alert": "warning",
