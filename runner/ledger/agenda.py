@@ -155,7 +155,8 @@ class Agenda(Office):
                 first = f"{earlier[0].due_at:%Y-%m-%d %H:%M} UTC"
                 reason = f"the run of {first} still went on"
                 if earlier[0].state == "waiting" and earlier[0].reason is not None:
-                    reason = f"the slot of {first} still {earlier[0].reason}"
+                    # How it is approved, that slot says itself.
+                    reason = f"the slot of {first} still {earlier[0].reason.partition(':')[0]}"
                 if overlap == "queue":
                     reason += ", and another one waits for it already"
                 slot = replace(slot, state="overlapped", reason=reason, ended_at=at)

@@ -78,9 +78,12 @@ def test_a_slot_waits_for_its_approval_and_then_buys(waiting: Waiting) -> None:
     office.studio.balances()
 
 
+MEANWHILE = "the slot of 2026-11-02 09:00 UTC still waits for an approval of up to 1.400 USD"
+
+
 def test_slots_that_come_meanwhile_say_what_the_first_waits_for(waiting: Waiting) -> None:
     waiting.office.step(hours=1)
-    assert waiting.office.slots()[1] == ("02 10:00", "overlapped", f"the slot of 2026-11-02 09:00 UTC still {ASKS}")
+    assert waiting.office.slots()[1] == ("02 10:00", "overlapped", MEANWHILE)
     assert waiting.requests == 0
 
 
