@@ -335,9 +335,12 @@ _WHAT = {
 
 
 def _change(item: FrozenItem, draft: Draft | None) -> str | None:
-    if draft is None or (draft.picture is None and not draft.source.exists()):
+    if draft is None or (draft.source is not None and draft.picture is None and not draft.source.exists()):
         return "picture-gone"
-    if draft.picture is None or draft.picture.digest != item.digest:
+    # Where the model takes no picture, there is none, and was none.
+    if draft.source is not None and draft.picture is None:
+        return "picture-touched"
+    if item.digest != (None if draft.picture is None else draft.picture.digest):
         return "picture-touched"
     negative = None if draft.negative is None else digest(draft.negative)
     if (digest(draft.prompt), negative) != (item.prompt_digest, item.negative_digest):
