@@ -116,7 +116,7 @@ APPROVALS = (
         "touched-picture-bought",
         "a picture that was touched is not bought by an approval",
         PLANFILE,
-        "if draft.picture is None or draft.picture.digest != item.digest:",
+        "if item.digest != (None if draft.picture is None else draft.picture.digest):",
         "if draft.picture is None:",
         f"{TESTS} -k 'with_its_cause or at_once'",
     ),
