@@ -242,6 +242,7 @@ def test_every_picture_of_the_demo_is_told_renamed_and_written_anew(tmp_path: Pa
     root = tmp_path / "house"
     shutil.copytree(HOUSE / "recipes", root / "recipes")
     shutil.copytree(HOUSE / "pictures", root / "pictures")
+    shutil.copytree(HOUSE / "contracts", root / "contracts")
     shutil.copy(HOUSE / "omixa.toml", root)
 
     def omixa(*words: str) -> "subprocess.CompletedProcess[str]":
