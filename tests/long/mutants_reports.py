@@ -197,7 +197,7 @@ REPORTS = (
         "migrations/versions/0008_totals.py",
         "BEGIN {_added(-1, attempt)} END",
         "BEGIN SELECT 1; END",
-        TOTALS,
+        f"{TOTALS} -k days_and_workspaces",
     ),
     Mutant(
         "totals-only-of-ends",
@@ -205,7 +205,7 @@ REPORTS = (
         "migrations/versions/0008_totals.py",
         "totals_added AFTER INSERT ON attempts BEGIN",
         "totals_added AFTER INSERT ON attempts WHEN NEW.state = 'settled' BEGIN",
-        TOTALS,
+        f"{TOTALS} -k days_and_workspaces",
     ),
     Mutant(
         "totals-of-all-days",
@@ -213,7 +213,7 @@ REPORTS = (
         "runner/ledger/totals.py",
         '"last": "day <= :last"',
         '"last": "day <= :last OR 1"',
-        TOTALS,
+        f"{TOTALS} -k days_and_workspaces",
     ),
     Mutant(
         "totals-lost-are-unseen",
@@ -221,7 +221,7 @@ REPORTS = (
         "runner/ledger/totals.py",
         'f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD}))',
         'f") --',
-        TOTALS,
+        f"{TOTALS} -k somebody_changed",
     ),
     Mutant(
         "stamp-not-tried-out",
