@@ -375,8 +375,10 @@ class WordlessFile(RecipeFile):
     prompts: dict[Name, PromptTable] = Field(default={})
 
 
-class UnknownFile(DrawnFile, WordlessFile):
+class UnknownFile(DrawnFile):
     """A recipe for a model that nobody knows here: what it must have, nobody can say."""
+
+    prompts: dict[Name, PromptTable] = Field(default={})
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -398,7 +400,8 @@ def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
     if too_many:
         return None, in_order(too_many, where)
     contract = names.contracts.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
-    model = _file_of(contract)
+    # Without a model it must have what most recipes must.
+    model = _file_of(contract) if "model" in file.data else RecipeFile
     prompts, of_prompts = _prompts(file, names.root, contract)
     found: list[Iterable[Problem]] = [of_prompts, key_problems(file), _cross_problems(file, names, contract)]
     try:
