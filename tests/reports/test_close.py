@@ -29,6 +29,7 @@ from runner.reports import FORMATS
 from runner.reports.report import Sums, build
 from runner.trail.checkpoint import SigningKey
 from tests.reports.conftest import LOGOS, MONTH, POSTERS, SCANS, SETTINGS, Books, asked, parsed
+from tests.reports.pages import Page
 
 OCTOBER = datetime(2026, 10, 20, 9, tzinfo=UTC)
 NOVEMBER = datetime(2026, 11, 3, 9, tzinfo=UTC)
@@ -322,6 +323,33 @@ def test_every_format_adds_the_windows_up_to_the_truth(october: Books) -> None:
     assert (total["settled"], total["open"], total["correction_count"]) == ("0.091000", "-0.700000", 1)
 
 
+def test_a_page_never_takes_from_what_days_may_cost_what_corrections_took_back_of_others(october: Books) -> None:
+    def text_of(*words: str) -> str:
+        file = october.root / "page.html"
+        assert october.omixa("report", *words, "--out", str(file)) == 0
+        return Page(file.read_text(encoding="utf-8")).text
+
+    close(october)
+    october.sent(POSTERS, "f", NOVEMBER)
+    october.ledger.resolve(3, billed_micros=50_000, note="invoice", who="bo", at=NOVEMBER)
+    by = {"code": "process-died", "message": None, "evidence": None, "who": "omixa"}
+    october.ledger.unknown(4, **by, result=None, at=NOVEMBER)  # type: ignore[arg-type]
+    november = text_of("--month", "2026-11")
+    assert "at least 0.091000 and at most 0.791000 USD" in november, "the open request of October is no discount"
+    assert "may still be billed, 1 request; less 0.700000 that corrections took back of closed windows" in november
+    assert "somebody has to find out, 1 request; less 0.700000 that" in november
+    assert november.count("pictures/d.png") == 1, "its answer was found to be lost in November"
+    always = text_of()
+    assert "at least 0.130000 and at most 1.530000 USD" in always
+    assert "pictures/c.png" not in always.partition("Billed without a usable")[0], "nobody has to resolve it now"
+
+    october.ledger.resolve(4, billed_micros=None, note="not on the invoice", who="bo", at=NOVEMBER)
+    november = text_of("--month", "2026-11")
+    assert "at least 0.091000 and at most 0.791000 USD" in november
+    assert "somebody has to find out, 0 requests; less" in november
+    assert "Unknown requests" not in november
+
+
 def test_resolve_says_that_it_is_a_correction(october: Books, capsys: pytest.CaptureFixture[str]) -> None:
     close(october)
     assert october.omixa("resolve", "3", "--billed", "0.05", "--note", "invoice") == 0
@@ -400,7 +428,9 @@ def test_windows_close_in_order_and_once(october: Books) -> None:
     )
     first = close(october)
     assert close(october, at=december) == first
-    assert "closed up to 2026-10-31 already" in refusal(october, "2026-09")
+    assert "closed up to 2026-10-31 already, and month 2026-09 Europe/Berlin begins before that" in refusal(
+        october, "2026-09"
+    )
     assert "closed up to 2026-10-31 already" in refusal(october, "2026-Q4", at=datetime(2027, 1, 2, tzinfo=UTC))
     october.ledger.resolve(3, billed_micros=50_000, note="invoice", who="bo", at=december)
     year = datetime(2027, 1, 2, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """What a page adds up beside its table, in the same pass over the attempts: by day, recipe and cost centre.
 
-Memory grows with days × recipes × cost centres, not with attempts.
+Memory grows with days × recipes × cost centres, and with corrections, not with attempts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,8 @@ class Overview:
 
     def __init__(self) -> None:
         self._groups: dict[_Key, Sums] = {}
-        self.unknown: list[UsageRow] = []
+        self._corrected: dict[tuple[str, str, int], Sums] = {}
+        self._unknown: dict[int, UsageRow] = {}
         self.unusable: list[UsageRow] = []
         self.again: list[UsageRow] = []
 
@@ -34,14 +35,44 @@ class Overview:
             if sums is None:
                 sums = self._groups[key] = Sums()
             sums.count(row)
+            if row.before_state is not None:
+                self._correct(row)
+            if row.state == "unknown" and len(self._unknown) < LISTED_MAX:
+                self._unknown[row.attempt_id] = row
             listed = self._list_of(row)
             if listed is not None and len(listed) < LISTED_MAX:
                 listed.append(row)
             yield row
 
+    @property
+    def unknown(self) -> "list[UsageRow]":
+        """Attempts whose answer never came, without those of which a correction tells how they ended."""
+        return list(self._unknown.values())
+
+    def taken_back(self, currency: str, first_day: str | None, last_day: str | None) -> Sums:
+        """What corrections took back of attempts that other days than these have counted: only what was open of them.
+
+        It is part of the report's own sums, so what these days have open themselves is those less this. Zero or below.
+        """
+        found = Sums()
+        for (of_currency, day, _), change in self._corrected.items():
+            is_here = (first_day or day) <= day <= (last_day or day)
+            if of_currency == currency and not is_here:
+                found.open_count += min(0, change.open_count)
+                found.open_micros += min(0, change.open_micros)
+                found.unknown_count += min(0, change.unknown_count)  # above: a correction that only lost the answer
+                found.unknown_micros += min(0, change.unknown_micros)
+        return found
+
+    def _correct(self, row: "UsageRow") -> None:
+        """A correction is of an attempt that was counted before it, here or in a report of other days."""
+        assert row.corrected_day is not None
+        change = Sums()
+        change.count(row)
+        self._corrected.setdefault((row.currency, row.corrected_day, row.attempt_id), Sums()).add(change)
+        self._unknown.pop(row.attempt_id, None)
+
     def _list_of(self, row: "UsageRow") -> "list[UsageRow] | None":
-        if row.state == "unknown":
-            return self.unknown
         if row.state != "settled" or (row.has_picture and not row.again):
             return None
         return self.again if row.has_picture else self.unusable

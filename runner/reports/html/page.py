@@ -125,7 +125,7 @@ def _currency(report: Report, book: Book, sight: Sight, currency: str) -> Markup
     play = element("p", "Play money of the sandbox: nobody has to pay it.", class_="note") if is_play else None
     parts: list[Markup | None] = [element("h2", currency), play]
     if currency in report.totals:
-        parts += [_glance(report, currency), budgets.gauges(own)]
+        parts += [_glance(report, sight.overview, currency), budgets.gauges(own)]
         parts += [_spending(report, book, sight, currency), _breakdown(sight.overview, currency)]
         parts += [element("section", element("h3", "In full"), tables.report(report, currency))]
     else:
@@ -133,19 +133,29 @@ def _currency(report: Report, book: Book, sight: Sight, currency: str) -> Markup
     return element("section", *parts, class_="currency")
 
 
-def _glance(report: Report, currency: str) -> Markup:
+def _glance(report: Report, overview: Overview, currency: str) -> Markup:
     """What one wants to know first: the sum, what may be added to it, and what was paid for nothing."""
     total = report.total(currency)
     sums = total.sums
+    back = overview.taken_back(currency, report.first_day, report.last_day)
+    open_count, unknown_count = sums.open_count - back.open_count, sums.unknown_count - back.unknown_count
     wasted = sums.unusable_micros + sums.again_micros
     words = [
         ("settled", exact(sums.settled_micros), f"billed for {counted(sums.settled_count, 'request')}", "main"),
-        ("open", exact(sums.open_micros), f"may still be billed, {counted(sums.open_count, 'request')}", None),
+        (
+            "open",
+            exact(sums.open_micros),
+            f"may still be billed, {counted(open_count, 'request')}{_less(-back.open_micros)}",
+            None,
+        ),
         (
             "of which unknown",
             exact(sums.unknown_micros),
-            f"no answer came: somebody has to find out, {counted(sums.unknown_count, 'request')}",
-            "alarm" if sums.unknown_count else None,
+            (
+                f"no answer came: somebody has to find out, {counted(unknown_count, 'request')}"
+                f"{_less(-back.unknown_micros)}"
+            ),
+            "alarm" if unknown_count else None,
         ),
         (
             "paid for nothing",
@@ -163,7 +173,10 @@ def _glance(report: Report, currency: str) -> Markup:
                 element("dd", says, class_="note"), class_=kind)
         for name, amount, says, kind in words
     ]  # fmt: skip
-    return joined(element("dl", *cards, class_="glance"), element("p", _verdict(total), class_="verdict"))
+    return joined(
+        element("dl", *cards, class_="glance"),
+        element("p", _verdict(total, open_count, sums.open_micros - back.open_micros), class_="verdict"),
+    )
 
 
 def _change(report: Report, total: Line) -> tuple[str, str, str, None]:
@@ -173,11 +186,16 @@ def _change(report: Report, total: Line) -> tuple[str, str, str, None]:
     return f"against {report.before_span}", f"{sign}{exact(change)}", f"then {exact(total.before.settled_micros)}", None
 
 
-def _verdict(total: Line) -> str:
+def _less(micros: int) -> str:
+    return f"; less {exact(micros)} that corrections took back of closed windows" if micros > 0 else ""
+
+
+def _verdict(total: Line, open_count: int, open_micros: int) -> str:
+    """`open_count` and `open_micros`: what these days have open themselves, without what was taken back of others."""
     sums, currency = total.sums, total.currency
-    if not sums.open_count:
+    if not open_count:
         return f"Nothing is open: these days cost {exact(sums.settled_micros)} {currency}."
-    least, most = exact(sums.settled_micros), exact(sums.settled_micros + sums.open_micros)
+    least, most = exact(sums.settled_micros), exact(sums.settled_micros + open_micros)
     return f"These days cost at least {least} and at most {most} {currency}: what is open has no bill yet."
 
 
@@ -220,7 +238,10 @@ def _needing_somebody(report: Report, overview: Overview) -> Iterator[Markup]:
             "The answer to these never came, so they may have been billed. They stay counted until somebody says what "
             "became of them: omixa resolve ATTEMPT --billed AMOUNT, or --not-billed.",
             overview.unknown,
-            count("unknown_count"),
+            sum(
+                sums.unknown_count - overview.taken_back(currency, report.first_day, report.last_day).unknown_count
+                for currency, sums in report.totals.items()
+            ),
             is_open=True,
         ),
         tables.requests(

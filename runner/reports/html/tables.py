@@ -135,7 +135,7 @@ def requests(title: str, says: str, listed: "Sequence[UsageRow]", count: int, *,
     ]
     lines = []
     for row in listed:
-        micros = row.open_micros if is_open else row.billed_micros
+        micros = row.reserved_micros if is_open else row.billed_micros
         lines.append(
             element(
                 "tr",
