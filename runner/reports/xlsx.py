@@ -7,6 +7,7 @@ million or more is rounded; that is said on its sheet.
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from runner.errors import UsageError
@@ -45,9 +46,12 @@ def write(report: Report, book: Book, out: BinaryIO) -> None:
     assert report.by[0] == "cost-centre"
     # Text stays text: a name that begins like a formula or an address is none.
     plain = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
-    with xlsxwriter.Workbook(out, plain) as workbook:
+    # Not straight into `out`: a ZIP file that a full disk cut off would try to end itself after `out` is closed.
+    made = BytesIO()
+    with xlsxwriter.Workbook(made, plain) as workbook:
         workbook.set_properties({"title": clean(book.title), "author": clean(book.program), "created": book.made_at})
         _Writer(workbook, report, book).write()
+    out.write(made.getbuffer())
 
 
 class _Writer:

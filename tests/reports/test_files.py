@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -402,3 +404,15 @@ def test_a_missing_extra_is_named(
     assert books.omixa("report", "--format", name, "--out", str(file)) == 2
     assert f"pip install 'omixa-runner[{name}]'" in capsys.readouterr().err
     assert file.read_text() == "before"
+
+
+@pytest.mark.parametrize("kind", ["html", "xlsx", "csv", "json", "beancount", "focus", "focus-parquet", "parquet"])
+def test_a_full_disk_is_told_in_two_lines_whatever_the_format(books: Books, kind: str) -> None:
+    words = ["report", "--format", kind, "--out", "/dev/full"]
+    program = [sys.executable, "-m", "runner", "--project", str(books.root)]
+    made = subprocess.run([*program, *words], capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stdout) == (7, "")
+    assert made.stderr == (
+        "error: `/dev/full` cannot be written: No space left on device\n"
+        "   = help: create its folder, or choose another place with --out\n"
+    )
