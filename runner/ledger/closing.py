@@ -191,7 +191,7 @@ def _refuse(
     after = closed_to(connection, workspace) or ""
     if after >= first:
         raise UsageError(
-            f"workspace {workspace} is closed up to {after} already, which is inside of {window}",
+            f"workspace {workspace} is closed up to {after} already, and {window} begins before that",
             "close what comes after it; `omixa close --list` shows what is closed",
         )
     names = {"workspace": workspace, "after": after, "first": first, "last": last}
