@@ -488,6 +488,22 @@ REPORTS = (
         f"{PAGE} -k add_up_to_the_total",
     ),
     Mutant(
+        "page-takes-corrections-for-a-discount",
+        "what corrections took back of other days lowers nothing of what these days may cost",
+        "runner/reports/html/page.py",
+        "sums.open_micros - back.open_micros",
+        "sums.open_micros",
+        "tests/reports/test_close.py -k a_page_never_takes",
+    ),
+    Mutant(
+        "page-lists-what-has-ended",
+        "an attempt that a correction ended is not listed as unknown",
+        "runner/reports/html/overview.py",
+        "self._unknown.pop(row.attempt_id, None)",
+        "pass",
+        "tests/reports/test_close.py -k a_page_never_takes",
+    ),
+    Mutant(
         "page-sorts-floats",
         "amounts are sorted exactly",
         "runner/reports/html/script.js",
