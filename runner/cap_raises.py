@@ -1,7 +1,7 @@
 """Who raises a cap in a change: read from the files as each commit of it has them, and from nothing else.
 
-A cap is raised when it is higher, when it is gone, when a workspace is new or pays elsewhere, and when `[policy]`,
-which guards the caps, is another. An author is who git says; who may push under which name is the host's to say.
+A cap is raised when it is higher, when it is gone, when a workspace is new or pays elsewhere, and when `[policy]` or
+`[approvers]`, which guard what is spent, are others. An author is who git says; who may push under which name is the host's to say.
 """
 
 import tomllib
@@ -23,11 +23,12 @@ _HERE = "what is not committed"
 
 @dataclass(frozen=True, slots=True)
 class _Caps:
-    """The caps of one file: whose and period → micro-units; who pays where; and the policy, as written."""
+    """The caps of one file: whose and period → micro-units; who pays where; and the policy and approvers, as written."""
 
     caps: Mapping[tuple[str, str], int] = field(default_factory=dict)
     accounts: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     policy: Any = None
+    approvers: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def _raised(before: _Caps, after: _Caps) -> Iterator[str]:
             yield f"{what} is raised from {short(micros)} to {short(now)}"
     if before.policy != after.policy:
         yield "[policy] is changed"
+    if before.approvers != after.approvers:
+        yield "[approvers] is changed"
 
 
 def _on_disk(path: Path) -> _Caps:
@@ -119,7 +122,7 @@ def _read(content: bytes | None) -> _Caps:
     for name, table in workspaces.items():
         caps |= _of(name, table.get("budget"))
     accounts = {name: (str(one.get("endpoint")), str(one.get("currency"))) for name, one in workspaces.items()}
-    return _Caps(caps, accounts, data.get("policy"))
+    return _Caps(caps, accounts, data.get("policy"), data.get("approvers"))
 
 
 def _of(owner: str, budget: object) -> dict[tuple[str, str], int]:

@@ -182,13 +182,22 @@ def _of_settings(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _of_policy(settings: Settings) -> Iterator[tuple[str, str]]:
     policy = settings.policy
-    for name in ("max_price", "max_monthly_cost"):
-        micros = getattr(policy, f"{name}_micros")
+    money = {"max_price": policy.max_price_micros, "max_monthly_cost": policy.max_monthly_cost_micros}
+    for name, micros in (money | {"approval_over": policy.approval_over}).items():
         if micros is not None:
             yield f"policy.{name}", short(micros)
     for name in ("required_labels", "allowed_folders", "forbidden_words", "cap_raisers"):
         value = getattr(policy, name)
         if value or (name == "cap_raisers" and value is not None):
             yield f"policy.{name}", ", ".join(sorted(value)) or "nobody"
-    if policy.require_clean:
-        yield "policy.require_clean", "true"
+    for name in ("require_clean", "not_author"):
+        if getattr(policy, name):
+            yield f"policy.{name}", "true"
+    yield "policy.approvals", str(policy.approvals)
+    for name, approver in settings.approvers.items():
+        at = f"approvers.{name}"
+        yield f"{at}.key", approver.key
+        if approver.email is not None:
+            yield f"{at}.email", approver.email
+        if approver.max_micros is not None:
+            yield f"{at}.max", short(approver.max_micros)

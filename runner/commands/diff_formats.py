@@ -204,6 +204,8 @@ def _forecasts(found: Comparison) -> Iterator[str]:
 def _policy_line(found: Comparison) -> Iterator[str]:
     if any(word.key.startswith("policy.") for word in found.settings):
         yield f"the change alters [policy]; it is judged by that of {found.policy_of}"
+    if any(word.key.startswith("approvers.") for word in found.settings):
+        yield "the change alters [approvers], so others may approve, or more, once it is merged"
 
 
 # ---- for a terminal

@@ -65,6 +65,21 @@ def test_a_branch_does_not_loosen_the_policy_that_judges_it(scratch: Scratch) ->
     assert "the change alters [policy]; it is judged by that of main (" in scratch.say("diff", "main...HEAD")[1]
 
 
+def test_a_change_of_who_must_approve_is_told(scratch: Scratch) -> None:
+    policy(scratch, f'approval_over = "1.00"\nnot_author = true\n{APPROVER}')
+    new = APPROVER.replace("20.00", "90.00")
+    scratch.settings(more=f'[policy]\napproval_over = "500.00"\n{new}{new.replace("bo", "eve").replace(":A", ":B")}')
+    scratch.commit()
+    told = {one["key"]: (one["before"], one["after"]) for one in scratch.diff("main...HEAD")["settings"]}
+    assert told["policy.approval_over"] == ("1.000", "500.000")
+    assert told["policy.not_author"] == ("true", None)
+    assert told["approvers.bo.max"] == ("20.000", "90.000")
+    assert told["approvers.eve.key"] == (None, f"ed25519:B{'A' * 42}=")
+    said = scratch.say("diff", "main...HEAD")[1]
+    assert "the change alters [policy]; it is judged by that of main (" in said
+    assert "the change alters [approvers], so others may approve, or more, once it is merged" in said
+
+
 def test_what_a_change_does_not_touch_is_not_held_against_it(scratch: Scratch) -> None:
     scratch.recipe("old", text="Blood.")
     policy(scratch, 'forbidden_words = ["blood"]')
@@ -77,6 +92,7 @@ def test_what_a_change_does_not_touch_is_not_held_against_it(scratch: Scratch) -
 
 
 TWO = '[workspaces.two]\nendpoint = "sandbox"\ncurrency = "USD"\ntime_zone = "UTC"\nbudget = { day = "1.00" }\n'
+APPROVER = f'[approvers.bo]\nkey = "ed25519:{"A" * 43}="\nemail = "{BO}"\nmax = "20.00"\n'
 MAY = f'cap_raisers = ["{ANA.upper()}"]'
 
 
@@ -95,6 +111,7 @@ def raised(scratch: Scratch, *words: str) -> str:
         ('endpoint = "sandbox"', 'endpoint = "local"', "workspace studio pays elsewhere"),
         ("[presets.photo]", f"{TWO}[presets.photo]", "workspace two is new"),
         ("cap_raisers = [", f'cap_raisers = ["{BO}", ', "[policy] is changed"),
+        ("[presets.photo]", f"{APPROVER}[presets.photo]", "[approvers] is changed"),
     ],
 )
 def test_only_those_whom_the_base_names_raise_a_cap(scratch: Scratch, old: str, new: str, said: str) -> None:
