@@ -1,7 +1,8 @@
 """Who raises a cap in a change: read from the files as each commit of it has them, and from nothing else.
 
 A cap is raised when it is higher, when it is gone, when a workspace is new or pays elsewhere, and when `[policy]` or
-`[approvers]`, which guard what is spent, are others. An author is who git says; who may push under which name is the host's to say.
+`[approvers]`, which guard what is spent, are others. An author is who git says; who may push under which name is the
+host's to say.
 """
 
 import tomllib
@@ -23,7 +24,7 @@ _HERE = "what is not committed"
 
 @dataclass(frozen=True, slots=True)
 class _Caps:
-    """The caps of one file: whose and period → micro-units; who pays where; and the policy and approvers, as written."""
+    """The caps of one file: whose and period → micro-units; who pays where; policy and approvers, as written."""
 
     caps: Mapping[tuple[str, str], int] = field(default_factory=dict)
     accounts: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)

@@ -368,7 +368,8 @@ class _Counter:
 
 def _by_pointer(one: Draft, recipe: Recipe) -> tuple[Draft, bool]:
     """A draft of a Git LFS pointer as the item that its picture would be: the pointer has the picture's digest."""
-    if one.key is not None or one.picture is not None or one.source is None or not one.prompt:
+    # A prompt that has a name and no text is at fault; one without a name is none, as for a model that takes none.
+    if one.key is not None or one.picture is not None or one.source is None or (one.prompt_name and not one.prompt):
         return one, False
     try:
         with one.source.open("rb") as file:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.contract_file import FOLDER as CONTRACTS
 from runner.declared import absolute, is_path, real
 from runner.diagnostics import Problem, Problems
 from runner.project import load_all
@@ -66,7 +67,7 @@ def of_revisions(before: Revision, after: Revision | None, repository: Repositor
 
 
 def _laid_out(revision: Revision, root: Path, store: Store) -> Side:
-    """Everything but pictures, which are many: omixa.toml, recipes, and what may be a prompt file."""
+    """Everything but pictures, which are many: omixa.toml, recipes, contracts, and what may be a prompt file."""
     root.mkdir()
     store.lay_out({path: one for path, one in revision.tree.items() if _is_text(path, one)}, root)
     return Side(revision.name, root, revision.commit)
@@ -75,7 +76,7 @@ def _laid_out(revision: Revision, root: Path, store: Store) -> Side:
 def _is_text(path: str, entry: Entry) -> bool:
     if not entry.is_file or path.lower().endswith(PICTURES):
         return False
-    is_toml = path == FILE_NAME or (posixpath.dirname(path) == FOLDER and path.endswith(".toml"))
+    is_toml = path == FILE_NAME or (posixpath.dirname(path) in (FOLDER, CONTRACTS) and path.endswith(".toml"))
     return is_toml or entry.size <= TEXT_BYTES_MAX
 
 

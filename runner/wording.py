@@ -110,6 +110,11 @@ def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
             yield f"prompts.{name}.negative", prompt.negative
     used = sorted({preset for source in recipe.sources for preset in source.presets if preset})
     yield from ((f"presets.{name}", _options(recipe.presets.get(name, {}))) for name in used)
+    # An option that is left out is the model's default: another one makes another picture.
+    yield (
+        "contract.defaults",
+        _options({field.name: field.default for field in recipe.contract.options if field.default is not None}),
+    )
     yield "output.folder", _folder(recipe.output.folder, root)
     yield "output.name", recipe.output.name
     yield "output.format", recipe.output.format

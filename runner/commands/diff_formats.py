@@ -168,8 +168,7 @@ def _listed(drafts: Sequence[Draft], mark: _Mark) -> str:
 
 
 def _item(one: Draft) -> str:
-    preset = f" × {one.preset_name}" if one.preset_name else ""
-    return f"{one.source_path} × {one.prompt_name}{preset}"
+    return " × ".join(name for name in (one.source_path, one.prompt_name, one.preset_name) if name)
 
 
 def _budget(one: BudgetChange) -> list[str]:
@@ -388,8 +387,8 @@ def _stand_json(one: Stand | None) -> dict[str, Any] | None:
 
 def _draft_json(one: Draft) -> dict[str, Any]:
     return {
-        "source": one.source_path,
-        "prompt": one.prompt_name,
+        "source": one.source_path or None,
+        "prompt": one.prompt_name or None,
         "preset": one.preset_name or None,
         "output": one.output_path,
         "item_key": one.key,

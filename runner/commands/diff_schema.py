@@ -18,8 +18,8 @@ _WORD: _Fields = {
     "after": (_TEXT_OR_NULL, "Its value after; null: it is gone."),
 }
 _ITEM: _Fields = {
-    "source": (_TEXT, "The source picture."),
-    "prompt": (_TEXT, "The prompt's name."),
+    "source": (_TEXT_OR_NULL, "The source picture; null: the model takes none."),
+    "prompt": (_TEXT_OR_NULL, "The prompt's name; null: it is bought without one."),
     "preset": (_TEXT_OR_NULL, "The preset's name; null: no options."),
     "output": (_TEXT, "Where the result goes."),
     "item_key": (_TEXT_OR_NULL, "What must not be bought twice."),

@@ -429,6 +429,94 @@ def test_a_lfs_pointer_is_the_item_of_its_picture(scratch: Scratch) -> None:
     assert "1 of its pictures are Git LFS pointers here" in told["notes"][0]
 
 
+# ---- models of contract files
+
+
+CONTRACT = """
+model = "{model}"
+operation = "{operation}"
+title = "A model"
+summary = "It makes pictures."
+source = "its page"
+{more}
+[[fields]]
+field = "output_format"
+type = "string"
+required = false
+accepted = ["png", "webp"]
+description = "File format."
+
+[[fields]]
+field = "seed"
+type = "integer"
+required = false
+accepted = "0-9"
+default = {default}
+description = "Repeats a result."
+"""
+PROMPT_FIELD = """
+[[fields]]
+field = "prompt"
+type = "string"
+required = true
+accepted = "1-99 characters"
+description = "What to draw."
+"""
+PICTURE_FIELD = """
+[[fields]]
+field = "input_images"
+type = "array"
+required = true
+description = "The source picture."
+"""
+
+
+def contract(scratch: Scratch, *, draws: bool, default: int = 1, comment: str = "") -> None:
+    kind = ("draw", "prompt-to-image", PROMPT_FIELD) if draws else ("cut", "background-removal", PICTURE_FIELD)
+    text = CONTRACT.format(model=kind[0], operation=kind[1], more=kind[2], default=default)
+    scratch.write(f"contracts/{kind[0]}.toml", text + comment)
+
+
+def with_model(scratch: Scratch, *, draws: bool) -> None:
+    """`main` has a recipe of a contract file, and nothing else."""
+    contract(scratch, draws=draws)
+    model = "draw" if draws else "cut"
+    scratch.replace("omixa.toml", '"stability-upscale-creative"', f'"{model}"')
+    body = '[prompts.harbour]\ntext = "A harbour."' if draws else '[[sources]]\nfolder = "pictures"'
+    scratch.write(
+        "recipes/posters.toml", f'workspace = "studio"\nmodel = "{model}"\n{body}\n[output]\nfolder = "out"\n'
+    )
+    scratch.commit()
+    scratch.git("branch", "--force", "main")
+
+
+def test_another_default_of_a_model_is_bought_anew_and_said(scratch: Scratch) -> None:
+    with_model(scratch, draws=True)
+    contract(scratch, draws=True, default=2)
+    scratch.commit()
+    told = only(scratch.diff("main...HEAD"))
+    assert told["anew"] == 1
+    assert told["changes"] == [{"key": "contract.defaults", "before": "seed = 1", "after": "seed = 2"}]
+    assert (told["gained"][0]["source"], told["gained"][0]["prompt"]) == (None, "harbour")
+    assert "  changed 1 item: `harbour`\n" in scratch.say("diff", "main...HEAD")[1]
+
+
+def test_a_contract_file_is_read_whatever_its_size(scratch: Scratch) -> None:
+    with_model(scratch, draws=True)
+    contract(scratch, draws=True, comment="# where each limit comes from\n" * 5_000)
+    scratch.commit()
+    assert scratch.diff("main...HEAD")["recipes"] == []
+
+
+def test_a_lfs_pointer_counts_also_for_a_model_without_a_prompt(scratch: Scratch) -> None:
+    with_model(scratch, draws=False)
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'5' * 64}\nsize 12345\n"
+    scratch.write("pictures/new.png", pointer)
+    scratch.commit()
+    told = scratch.diff("main...HEAD", "--max-increase", "0.00", code=3)
+    assert (only(told)["after"]["pointers"], only(told)["anew"]) == (1, 1)
+
+
 # ---- what cannot
 
 
