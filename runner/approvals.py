@@ -78,7 +78,10 @@ def freeze(
             "the recipes are of several workspaces, and an approval is of one amount in one currency",
             "freeze one plan a workspace: name its recipes before --out",
         )
-    git = git_state(settings.root, [*(recipe.path for recipe in recipes), settings.root / FILE_NAME])
+    contracts = {settings.root / one.contract.file for one in recipes if one.contract.file is not None}
+    git = git_state(
+        settings.root, [*(recipe.path for recipe in recipes), settings.root / FILE_NAME, *sorted(contracts)]
+    )
     made = planfile.Made(
         program=f"omixa-runner {__version__}",
         ledger=ledger_uid(database),

@@ -317,7 +317,7 @@ def _touched(frozen: FrozenRecipe, plan: Plan) -> Iterator[Problem]:
         draft = now.get((item.source, item.prompt, item.preset))
         code = _change(item, draft)
         if code is not None:
-            found.setdefault(code, []).append(item.source)
+            found.setdefault(code, []).append(item.source or item.output)
     for code, sources in found.items():
         named = ", ".join(f"`{source}`" for source in dict.fromkeys(sources[:_NAMED_MAX]))
         more = f" and {len(sources) - _NAMED_MAX} more" if len(sources) > _NAMED_MAX else ""
@@ -387,7 +387,7 @@ def as_text(found: PlanFile, plan_digest: str) -> str:
         if one.author is not None:
             lines.append(f"written by {clean(one.author)}")
         rows = [
-            [clean(item.source), clean(item.output), clean(item.prompt) or "–", clean(item.preset) or "–"]
+            [clean(item.source) or "–", clean(item.output), clean(item.prompt) or "–", clean(item.preset) or "–"]
             for item in one.items
             if item.action == "buy"
         ]

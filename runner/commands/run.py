@@ -178,6 +178,8 @@ class _Session:
         files = approvals.approval_files(frozen.path) if named is None else [Path(one) for one in named]
         cleared = approvals.clear(frozen, files, self.settings, self.database, at=at)
         jobs.refuse_clashes(cleared.recipes, self.settings)
+        for recipe in cleared.recipes:
+            jobs.refuse_uncommitted(recipe, self.settings)
         self.approved = cleared.approved
         self.wishes = jobs.Wishes(again=frozen.plan.reroll, canary=self.wishes.canary)
         return list(cleared.recipes), list(cleared.plans)

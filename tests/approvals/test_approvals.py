@@ -509,3 +509,62 @@ def test_a_full_disk_leaves_the_older_approval(house: House) -> None:
         assert "cannot be written" in ended.err
         assert house.approval().read_bytes() == before
         assert sorted(path.name for path in folder.iterdir()) == ["filler", "plan.approval-ben.json", "plan.json"]
+
+
+def test_what_is_not_committed_is_refused_before_any_recipe_of_the_plan_buys(house: House) -> None:
+    house.policy = "[policy]\nrequire_clean = true"
+    house.studio.recipe("scans", folder="scans", output="out2")
+    house.studio.pictures(1, "scans")
+    path = house.studio.root / "recipes" / "scans.toml"
+    path.write_text(path.read_text().replace('text = "Restore it."', 'file = "scan.txt"'))
+    (house.studio.root / "scan.txt").write_text("Scan.")
+    house.settings()
+    house.commit("ana")
+    house.plan("posters", "scans")
+    assert house.approve().code == 0
+    ended = house.run_plan()
+    assert (ended.code, codes(ended), house.requests) == (2, ["policy-uncommitted"], 0), ended
+    house.git("add", "scan.txt")
+    house.commit("ana")
+    assert (house.run_plan().code, house.requests) == (0, 4)
+
+
+DRAW = """
+model = "draw"
+operation = "prompt-to-image"
+title = "Draw"
+summary = "Draws."
+source = "its page"
+fields = [
+    { field = "prompt", type = "string", required = true, accepted = "1-99 characters", description = "What." },
+    { field = "output_format", type = "string", required = false, accepted = ["png"], description = "Format." },
+    { field = "seed", type = "integer", required = false, accepted = "0-9", default = 1, description = "Repeats." },
+]
+"""
+IDEAS = """
+workspace = "studio"
+model = "draw"
+[prompts.harbour]
+text = "A harbour."
+[output]
+folder = "out"
+"""
+
+
+def test_a_plan_of_words_alone_is_bought_by_the_contract_it_was_approved_with(house: House) -> None:
+    contract = house.studio.root / "contracts" / "draw.toml"
+    contract.parent.mkdir()
+    contract.write_text(DRAW)
+    (house.studio.root / "recipes" / "posters.toml").write_text(IDEAS)
+    settings = house.studio.root / "omixa.toml"
+    settings.write_text(settings.read_text().replace("stability-upscale-creative", "draw"))
+    house.git("add", "contracts")
+    house.commit("ana")
+    assert house.plan()["dirty"] is False
+    contract.write_text(DRAW.replace("Draws.", "Draws pictures."))
+    assert house.plan()["dirty"] is True
+    assert "–       out/harbour.png" in house.approve().err
+    contract.write_text(DRAW.replace("default = 1", "default = 2"))
+    ended = house.run_plan()
+    assert (ended.code, codes(ended), house.requests) == (9, ["item-changed"], 0), ended
+    assert "another request than in the plan: `out/harbour.png`" in ended.err
