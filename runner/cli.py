@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": "write a small project to start from",
     "check": "find every problem in omixa.toml and the recipes",
-    "fmt": "lay out omixa.toml and recipes in one order and spacing; no value and no comment changes",
+    "fmt": "lay out omixa.toml, recipes and contracts in one order and spacing; no value and no comment changes",
     "models": "show what each model accepts, and who says so",
     "schema": "write the JSON Schema that editors use",
     "plan": "show what would be bought, and what it would cost; opens no socket",

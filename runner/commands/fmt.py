@@ -1,4 +1,4 @@
-"""`omixa fmt`: omixa.toml and recipes in one order and spacing; comments stay, and no value changes."""
+"""`omixa fmt`: omixa.toml, recipes and contracts in one order and spacing; comments stay, and no value changes."""
 
 import argparse
 from dataclasses import dataclass, field
@@ -46,13 +46,15 @@ def run(*, project: str | None, files: list[str], check: bool, diff: bool, **_: 
 
 def _chosen(project: str | None, files: "Sequence[str]") -> dict[Path, str]:
     """The files to lay out, each once, and how they are called. Raises UsageError."""
+    from runner.contract_file import FOLDER
     from runner.declared import shown_path
     from runner.project import find_root, recipe_paths
     from runner.settings import FILE_NAME
 
     if not files:
         root = find_root(project)
-        return {path: shown_path(path, root) for path in [root / FILE_NAME, *recipe_paths(root, [])]}
+        contracts = sorted((root / FOLDER).glob("*.toml"))
+        return {path: shown_path(path, root) for path in [root / FILE_NAME, *recipe_paths(root, []), *contracts]}
     found = {}
     for name in files:
         is_name = "/" not in name and not name.endswith(".toml") and not Path(name).exists()
@@ -69,6 +71,7 @@ def _stdin(check: bool, diff: bool) -> int:
 
     file = from_bytes(sys.stdin.buffer.read(BYTES_MAX + 1), "standard input", Path(STDIN))
     kind = "settings" if {"workspaces", "endpoints"} & file.data.keys() else "recipe"
+    kind = "contract" if {"operation", "fields"} & file.data.keys() else kind
     after = _laid_out(file, kind)
     if diff:
         sys.stdout.write(_difference(file, after))
@@ -91,6 +94,7 @@ class _Done:
         """Lay out one file."""
         import sys
 
+        from runner.contract_file import FOLDER
         from runner.diagnostics import Problems
         from runner.errors import OmixaError
         from runner.settings import FILE_NAME
@@ -98,7 +102,8 @@ class _Done:
 
         try:
             file = read(path, shown)
-            after = _laid_out(file, "settings" if path.name == FILE_NAME else "recipe")
+            kind = "contract" if path.absolute().parent.name == FOLDER else "recipe"
+            after = _laid_out(file, "settings" if path.name == FILE_NAME else kind)
             if after == file.raw:
                 return
             if not (self.check or self.diff):

@@ -55,6 +55,40 @@ def test_without_files_the_project_is_laid_out_and_what_changed_is_named(project
     assert omixa("fmt").stderr == b"3 files, 0 formatted\n"
 
 
+def test_contract_files_have_the_order_of_their_page(project: Path, omixa: Omixa) -> None:
+    ugly = """source="s"
+title = "t"
+operation = "prompt-to-image"
+model = "draw" # theirs
+summary = "x"
+[[fields]]
+description = "d"
+accepted=["png"]
+required = false
+type = "string"
+field = "output_format"
+"""
+    neat = """model = "draw" # theirs
+operation = "prompt-to-image"
+title = "t"
+summary = "x"
+source = "s"
+
+[[fields]]
+field = "output_format"
+type = "string"
+required = false
+accepted = ["png"]
+description = "d"
+"""
+    (project / "contracts").mkdir()
+    (project / "contracts/draw.toml").write_text(ugly)
+
+    assert omixa("fmt").stdout == b"formatted  contracts/draw.toml\n"
+    assert (project / "contracts/draw.toml").read_text() == neat
+    assert omixa("fmt", "-", text=ugly.encode()).stdout == neat.encode()
+
+
 def test_files_are_taken_as_paths_or_as_names_of_recipes(project: Path, omixa: Omixa) -> None:
     for name in ("one", "two", "three"):
         (project / f"recipes/{name}.toml").write_text(UGLY)
