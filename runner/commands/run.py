@@ -416,6 +416,8 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         lines.append("stopped: interrupted")
     if tally.left:
         again = f"`omixa run {made.recipe}` goes on with what is left"
+        if session.approved is not None:
+            again = "the same `omixa run --plan` goes on with what is left, until the approval expires"
         if session.wishes.again:
             again = "--reroll begins again with all of them"
         lines.append(f"left: {counted(len(tally.left), 'picture')}; {again}")

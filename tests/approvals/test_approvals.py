@@ -463,7 +463,9 @@ def test_a_plan_that_buys_again_is_not_gone_on_with(house: House) -> None:
 def test_a_plan_whose_amount_was_used_up_goes_on_with_a_higher_one(house: House) -> None:
     house.plan()
     house.approve("ben", "0.70")
-    assert (house.run_plan().code, house.requests) == (3, 1)
+    ended = house.run_plan()
+    assert (ended.code, house.requests) == (3, 1)
+    assert "left: 2 pictures; the same `omixa run --plan` goes on with what is left" in ended.out
     house.approve("ben", "0.778")
     assert (house.run_plan().code, house.requests) == (0, 3)
     sound(house)
