@@ -90,6 +90,7 @@ def uncommitted(recipe: Recipe, settings: Settings, state: Callable[[Path], GitS
     if recipe.contract.file is not None:
         files.append(settings.root / recipe.contract.file)
     files += [settings.root / prompt.file for prompt in recipe.prompts.values() if prompt.file is not None]
+    files += [settings.root / name for prompt in recipe.prompts.values() for name in prompt.included]
     found = []
     for file in dict.fromkeys(files):
         git = state(file)

@@ -87,13 +87,15 @@ class Source(Declared):
 class Prompt(Declared):
     """A named text, with placeholders and without includes: those are read when the recipe is.
 
-    `file` is the project's path of the file it was read from, None when it stands in the recipe.
+    `file` is the project's path of the file it was read from, None when it stands in the recipe; `included` are those
+    of the files that were put in.
     """
 
     name: str
     text: str
     file: str | None = None
     negative: str | None = None
+    included: tuple[str, ...] = ()
 
 
 class Output(Declared):
@@ -484,17 +486,20 @@ def _prompts(file: TomlFile, root: Path, contract: Contract | None) -> tuple[dic
     prompts: dict[str, Prompt] = {}
     problems: list[Problem] = []
     for name, table in tables(file.data, "prompts").items():
-        text, found = _prompt_text(file, ("prompts", name), table, root, contract)
-        negative, more = _negative_text(file, ("prompts", name, "negative"), table, root, contract)
+        included: set[str] = set()
+        text, found = _prompt_text(file, ("prompts", name), table, root, contract, included)
+        negative, more = _negative_text(file, ("prompts", name, "negative"), table, root, contract, included)
         problems += [*found, *more]
         source = table.get("file")
         shown_file = shown_path(absolute(root, source), root) if is_path(source) else None
-        prompts[name] = Prompt(name=name, text=text, file=shown_file, negative=negative)
+        prompts[name] = Prompt(
+            name=name, text=text, file=shown_file, negative=negative, included=tuple(sorted(included))
+        )
     return prompts, problems
 
 
 def _prompt_text(
-    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None
+    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None, included: set[str]
 ) -> tuple[str, list[Problem]]:
     if ("text" in table) == ("file" in table):
         both = "text" in table
@@ -510,22 +515,22 @@ def _prompt_text(
     at = (*loc, key)
     if key == "text":
         text = templates.Text(value, root, lambda part: file.place_within(at, part))
-        template, problems = templates.expanded(text, _placeholders(contract), root)
+        template, problems = templates.expanded(text, _placeholders(contract), root, included=included)
     else:
-        template, problems = _from_file(file, at, value, root, _placeholders(contract))
+        template, problems = _from_file(file, at, value, root, _placeholders(contract), included)
     if not problems:
         problems = _length_problems(template, "prompt", contract, file.place(at, value=True))
     return template, problems
 
 
 def _negative_text(
-    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None
+    file: TomlFile, loc: Loc, table: Mapping[str, Any], root: Path, contract: Contract | None, included: set[str]
 ) -> tuple[str | None, list[Problem]]:
     value = table.get("negative")
     if not isinstance(value, str):
         return None, []
     text = templates.Text(value, root, lambda part: file.place_within(loc, part))
-    template, problems = templates.expanded(text, _placeholders(contract), root)
+    template, problems = templates.expanded(text, _placeholders(contract), root, included=included)
     if not problems:
         problems = _length_problems(template, "negative_prompt", contract, file.place(loc, value=True))
     return template, problems
@@ -537,7 +542,7 @@ def _placeholders(contract: Contract | None) -> tuple[str, ...]:
 
 
 def _from_file(
-    file: TomlFile, at: Loc, value: str, root: Path, placeholders: tuple[str, ...]
+    file: TomlFile, at: Loc, value: str, root: Path, placeholders: tuple[str, ...], included: set[str]
 ) -> tuple[str, list[Problem]]:
     path = absolute(root, value)
     where = shown_path(path, root)
@@ -550,7 +555,7 @@ def _from_file(
         text = templates.from_file(path, where)
     except templates.TextFault as fault:
         return "", [Problem("missing-prompt-file", f"`{where}` {fault}", place, label=_similar(path))]
-    template, problems = templates.expanded(text, placeholders, root, (path,))
+    template, problems = templates.expanded(text, placeholders, root, (path,), included=included)
     return template, [*templates.key_problems(text), *problems]
 
 

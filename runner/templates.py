@@ -76,12 +76,15 @@ def faults(text: Text, known: Collection[str]) -> Iterator[Problem]:
         yield from _fault(text, match, known)
 
 
-def expanded(text: Text, known: Collection[str], root: Path, chain: tuple[Path, ...] = ()) -> tuple[str, list[Problem]]:
+def expanded(
+    text: Text, known: Collection[str], root: Path, chain: tuple[Path, ...] = (), *, included: set[str] | None = None
+) -> tuple[str, list[Problem]]:
     """The template with its includes put in, and everything wrong with it or with them.
 
     `chain` is the file that the text stands in, if it is a text file. Only files under `root` can be included.
+    `included`: where the project's paths of those that were are added.
     """
-    expansion = _Expansion(known, real(root))
+    expansion = _Expansion(known, real(root), set() if included is None else included)
     return expansion.run(text, tuple(real(path) for path in chain)), expansion.problems
 
 
@@ -110,6 +113,7 @@ def _fault(text: Text, match: re.Match[str], known: Collection[str]) -> Iterator
 class _Expansion:
     known: Collection[str]
     root: Path
+    included: set[str]
     problems: list[Problem] = field(default_factory=list)
     includes: int = 0
 
@@ -144,6 +148,7 @@ class _Expansion:
             self._found("too-many-includes", f"the prompt includes more than {INCLUDES_MAX} files", place)
         else:
             self.includes += 1
+            self.included.add(shown)
             try:
                 included = from_file(path, shown)
             except TextFault as fault:

@@ -102,14 +102,15 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(studio: Studio, tmp_pat
 def test_only_what_is_committed_is_bought_when_the_policy_says_so(studio: Studio) -> None:
     with_policy(studio, "require_clean = true")
     studio.recipe(more='[prompts.other]\nfile = "style.txt"')
-    (studio.root / "style.txt").write_text("Restore it.")
+    (studio.root / "style.txt").write_text("Restore it. {file:mood.txt}")
+    (studio.root / "mood.txt").write_text("Calm.")
     path = studio.root / "recipes/posters.toml"
     path.write_text(path.read_text().replace('prompt = "restore"', 'prompt = ["restore"]'))
     assert "there is no commit to be found" in studio.run().err
     git(studio.root, "init", "--quiet")
-    git(studio.root, "add", "omixa.toml", "recipes", "style.txt")
+    git(studio.root, "add", "omixa.toml", "recipes", "style.txt", "mood.txt")
     git(studio.root, "commit", "--quiet", "-m", "first")
-    for name in ("style.txt", "recipes/posters.toml", "omixa.toml"):
+    for name in ("style.txt", "mood.txt", "recipes/posters.toml", "omixa.toml"):
         file = studio.root / name
         text = file.read_text()
         file.write_text(text + "\n")
