@@ -3,8 +3,8 @@
     python benchmarks/usage.py --attempts 10000000 --folder /somewhere/large
 
 The rows are put in by SQL, with the columns that a bill fills, and the totals added up as a migration does; then a
-month is asked for by recipe in several ways, and all is exported. Each figure is the median of interleaved
-rounds; memory is the highest of the whole command. The ledger stays in the folder when one is named, and is used again.
+month is asked for by recipe in several ways, and with `--export` all is exported. Each figure is the median of
+interleaved rounds; memory is the highest of the whole command. The ledger stays in the folder when one is named.
 """
 
 import argparse
@@ -16,12 +16,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow
 from sqlalchemy import text
 
 from runner.ledger import totals
 from runner.ledger.database import open_database, sqlite_module
+from runner.ledger.tables import SUMS
 
 RECIPES, RUN_OF, TOGETHER = 30, 40, 250_000
 MONTH = ("2026-10-01", "2026-10-31")
@@ -120,6 +123,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the ledger is made, or is (default: thrown away)")
+    parser.add_argument("--export", action="store_true", help="also write every attempt as Parquet")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.folder or Path(scratch)).resolve()
@@ -129,30 +133,45 @@ def main() -> None:
         (folder / "recipes").mkdir(exist_ok=True)
         if not path.exists():
             print(f"filled in {timed(lambda: fill(path, told.attempts)):.0f} s")
-        measure(folder, path, told.rounds)
+        measure(folder, path, told.rounds, export=told.export)
 
 
-def measure(folder: Path, path: Path, rounds: int) -> None:
+def in_duckdb(raw: Any) -> duckdb.DuckDBPyConnection:
+    """What the query asks for, in a table of DuckDB's own."""
+    duck = duckdb.connect()
+    duck.execute("SET threads = 2")
+    names = ("recipe", "currency", "day", "state", "billed_micros")
+    kinds = [pyarrow.string()] * 4 + [pyarrow.int64()]
+    duck.execute("CREATE TABLE usage (recipe TEXT, currency TEXT, day TEXT, state TEXT, billed_micros BIGINT)")
+    found = raw.execute(
+        "SELECT a.recipe, w.currency, a.day, a.state, a.billed_micros FROM attempts a JOIN workspaces w "
+        "ON w.name = a.workspace"
+    )
+    while rows := found.fetchmany(TOGETHER):
+        columns = [pyarrow.array(one, kind) for one, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
+        part = pyarrow.table(dict(zip(names, columns, strict=True)))
+        duck.register("part", part)
+        duck.execute("INSERT INTO usage SELECT * FROM part")
+    return duck
+
+
+def measure(folder: Path, path: Path, rounds: int, *, export: bool) -> None:
     raw = sqlite_module().connect(path)
     count = raw.execute("SELECT count(*) FROM attempts").fetchone()[0]
     lines = raw.execute("SELECT count(*) FROM totals").fetchone()[0]
     print(f"{count:,} attempts, {lines:,} totals, {path.stat().st_size / 1e9:.1f} GB")
 
-    begun = time.perf_counter()
-    _, megabytes = command(folder, "--format", "parquet", "--out", str(folder / "usage.parquet"))
-    print(f"all of it as Parquet: {time.perf_counter() - begun:.0f} s, {megabytes:.0f} MB")
-    duck = duckdb.connect()
-    duck.execute("SET threads = 2")
-    duck.execute(
-        "CREATE TABLE usage AS SELECT recipe, currency, day, state, CAST(billed * 1000000 AS BIGINT) AS billed_micros "
-        f"FROM '{folder / 'usage.parquet'}'"
-    )
+    if export:
+        seconds, megabytes = command(folder, "--format", "parquet", "--out", str(folder / "usage.parquet"))
+        print(f"all of it as Parquet: {seconds:.0f} s, {megabytes:.0f} MB")
+    duck = in_duckdb(raw)
     month = ["--month", MONTH[0][:7], "--by", "recipe"]
     with open_database(path, create=False) as database:
 
         def ours() -> list[tuple[object, ...]]:
             rows = totals.rows(database, ["recipe"], first_day=MONTH[0], last_day=MONTH[1])
-            return sorted((row.recipe, row.currency, row.sums[0], row.sums[1], row.sums[7]) for row in rows)
+            sums = [SUMS.index(name) for name in ("attempts", "settled_count", "settled_micros")]
+            return sorted((row.recipe, row.currency, *(row.sums[at] for at in sums)) for row in rows)
 
         ways: dict[str, Callable[[], object]] = {
             "the totals": ours,
