@@ -58,7 +58,7 @@ ROWS = st.lists(
         has_picture=st.booleans(),
         again=st.booleans(),
         correction=st.sampled_from(
-            [{}, {}, {"before_state": "unknown", "corrected_day": "2026-09-30"}, {"before_state": "sent"}]
+            [{}, {}, *({"before_state": before, "corrected_day": "2026-09-30"} for before in ("unknown", "sent"))]
         ),
     ),
     max_size=12,
