@@ -1,5 +1,6 @@
 """What every declared table shares: a strict pydantic base, the small types, and pydantic's errors as Problems."""
 
+import difflib
 import os
 import re
 import types
@@ -135,6 +136,16 @@ def shown_path(path: Path, root: Path) -> str:
 
 
 # --- checks that settings and recipes share ------------------------------------------------------------------------
+
+
+def similar(path: Path) -> str | None:
+    """A hint at a file or folder beside a missing one that is spelled almost the same."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return None
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f"did you mean `{close[0]}`?" if close else None
 
 
 def tables(data: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from runner import images
 from runner.declared import PROBLEMS_MAX, real, shown_path
 from runner.diagnostics import Place, Problem, Problems
-from runner.recipe import EXTENSIONS, Recipe, Source
+from runner.recipe import Recipe, Source
+from runner.recipe_tables import EXTENSIONS
 from runner.settings import Settings, ledger_path
 from runner.templates import fill
 from runner.tomlfile import Loc

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from runner.contracts.contract import Contract
 from runner.diagnostics import keys_in
-from runner.recipe import NAMELESS, Recipe
+from runner.recipe import Recipe
+from runner.recipe_tables import NAMELESS
 from runner.templates import TextFault, fill, read_text
 
 SIDECAR_SUFFIX = ".prompt.txt"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from runner import items
-from runner.recipe import Output, Prompt, Recipe, Source
+from runner.recipe import Output, Recipe, Source
+from runner.recipe_prompts import Prompt
 from runner.settings import LedgerSettings, SandboxSettings, Settings
 
 

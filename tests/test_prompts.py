@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from runner.prompts import PromptText, text_for
-from runner.recipe import Output, Prompt, Recipe, Source
+from runner.recipe import Output, Recipe, Source
+from runner.recipe_prompts import Prompt
 
 
 @pytest.fixture

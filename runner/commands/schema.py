@@ -59,7 +59,7 @@ def schema(kind: str, contracts: "Mapping[str, Contract] | None" = None) -> dict
 
     from runner.contract_file import ContractFile
     from runner.contracts import CONTRACTS
-    from runner.recipe import RecipeFile
+    from runner.recipe_tables import RecipeFile
     from runner.settings import SettingsFile
 
     models: dict[str, tuple[str, type[BaseModel]]] = {

@@ -45,7 +45,8 @@ from runner.images.formats import PIXELS_MAX
 from runner.providers.answer import Answer, Reading, decide, kept_headers, read
 from runner.providers.key import Key, Redaction
 from runner.providers.provider import Billed, Declined, Outcome, Unknown
-from runner.recipe import Output, Prompt, Recipe, Source
+from runner.recipe import Output, Recipe, Source
+from runner.recipe_prompts import Prompt
 from runner.terminal import clean
 from runner.tomlfile import TomlFile
 from runner.trail import approval

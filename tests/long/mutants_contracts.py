@@ -3,6 +3,7 @@
 from tests.long.mutant import Mutant
 
 FILE, RECIPE, SEND = "runner/contract_file.py", "runner/recipe.py", "runner/providers/omixa.py"
+CHECKS = "runner/recipe_checks.py"
 OF_FILES, RUNS = "tests/test_contract_file.py", "tests/run/test_contracts.py"
 
 CONTRACTS = (
@@ -41,7 +42,7 @@ CONTRACTS = (
     Mutant(
         "required-option-forgotten",
         "an option that the model requires is missed before it is sent",
-        RECIPE,
+        CHECKS,
         "if option.required and name not in preset:",
         "if False:",
         "tests/test_check.py",
@@ -81,7 +82,7 @@ CONTRACTS = (
     Mutant(
         "format-unheld",
         "a format that the model cannot give is a problem",
-        RECIPE,
+        CHECKS,
         "wanted not in field.choices:",
         "False:",
         "tests/test_check.py",

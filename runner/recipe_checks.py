@@ -1,0 +1,277 @@
+"""What is wrong with a recipe across its values: asked of the data as written, whatever else is wrong."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runner import slots, templates
+from runner.contracts.contract import Contract
+from runner.declared import absolute, is_path, real, shown, shown_path, similar, tables, unknown
+from runner.diagnostics import Place, Problem, did_you_mean
+from runner.recipe_tables import (
+    DRAWN_NAME_PLACEHOLDERS,
+    EXTENSIONS,
+    JITTER_MAX_S,
+    NAME_PLACEHOLDERS,
+    OUTPUT_NAME_LENGTH_MAX,
+    OutputTable,
+    ScheduleTable,
+)
+from runner.settings import Names, preset_options, preset_problems
+from runner.tomlfile import Loc, TomlFile
+
+
+def cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> Iterator[Problem]:
+    """Every problem that no single value has: names that nothing has, options that do not fit, folders over folders."""
+    yield from _name_problems(file)
+    yield from _reference_problems(file, names)
+    yield from _preset_problems(file, names, contract)
+    if contract is not None and contract.pictures is None:
+        yield from _drawn_problems(file, names, contract)
+    else:
+        if contract is not None:
+            yield from _top_preset_problems(file)
+        for position, source in enumerate(_source_tables(file)):
+            yield from _source_problems(file, ("sources", position), source, names, contract)
+    yield from _output_problems(file, names.root, contract)
+    yield from _schedule_problems(file)
+
+
+def _name_problems(file: TomlFile) -> Iterator[Problem]:
+    name = file.path.stem
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "recipe"
+        message = f"`{shown(name)}` cannot be the name of a recipe"
+        hint = f"names have a-z, 0-9, `.`, `_` and `-`; rename the file, for example to `{better}.toml`"
+        yield Problem("bad-name", message, Place(file.shown), hint=hint)
+
+
+def _reference_problems(file: TomlFile, names: Names) -> Iterator[Problem]:
+    workspace, model = file.data.get("workspace"), file.data.get("model")
+    if isinstance(workspace, str) and names.workspaces is not None and workspace not in names.workspaces:
+        place = file.place(("workspace",), value=True)
+        yield unknown("unknown-workspace", "workspace", workspace, names.workspaces, place)
+    if isinstance(model, str) and model not in names.contracts:
+        yield unknown("unknown-model", "model", model, names.contracts, file.place(("model",), value=True))
+
+
+def _allowed_styles(file: TomlFile) -> list[str]:
+    allow = file.data.get("allow")
+    styles = allow.get("style_preset") if isinstance(allow, dict) else None
+    return [style for style in styles if isinstance(style, str)] if isinstance(styles, list) else []
+
+
+def _preset_problems(file: TomlFile, names: Names, contract: Contract | None) -> Iterator[Problem]:
+    if contract is not None:
+        for name, preset in tables(file.data, "presets").items():
+            yield from preset_problems(file, ("presets", name), preset, contract, _allowed_styles(file))
+
+
+def _source_tables(file: TomlFile) -> list[dict[str, Any]]:
+    sources = file.data.get("sources")
+    return [source if isinstance(source, dict) else {} for source in sources] if isinstance(sources, list) else []
+
+
+def _drawn_problems(file: TomlFile, names: Names, contract: Contract) -> Iterator[Problem]:
+    """What does not fit a model without source pictures, and the presets that its prompts are bought with."""
+    if "sources" in file.data:
+        message = f"{contract.model} takes no source picture, so a recipe for it has no `[[sources]]`"
+        hint = "remove it; each prompt × each `preset` at the top is one picture"
+        yield Problem("unexpected-table", message, file.place(("sources", 0)), hint=hint)
+    yield from _named_preset_problems(file, (), file.data, names, contract)
+
+
+def _top_preset_problems(file: TomlFile) -> Iterator[Problem]:
+    if "preset" in file.data:
+        message = "`preset` at the top is for models without source pictures"
+        yield Problem("unexpected-key", message, file.place(("preset",)), hint="write it in `[[sources]]`")
+
+
+def _source_problems(
+    file: TomlFile, loc: Loc, source: Mapping[str, Any], names: Names, contract: Contract | None
+) -> Iterator[Problem]:
+    folder = source.get("folder")
+    if is_path(folder):
+        yield from _folder_problems(file, (*loc, "folder"), folder, names.root)
+    prompts = tables(file.data, "prompts")
+    for at, name in _named(source, loc, "prompt"):
+        if name not in prompts:
+            yield unknown("unknown-prompt", "prompt", name, prompts, file.place(at, value=True))
+    if source.get("prompt") is None and len(prompts) > 1:
+        listed = ", ".join(f"`{shown(name)}`" for name in prompts)
+        message = f"this source does not say which prompt it wants, and the recipe has {len(prompts)}"
+        yield Problem("missing-prompt", message, file.place(loc), hint=f"add `prompt = …` with one of {listed}")
+    yield from _named_preset_problems(file, loc, source, names, contract)
+
+
+def _named_preset_problems(
+    file: TomlFile, loc: Loc, source: Mapping[str, Any], names: Names, contract: Contract | None
+) -> Iterator[Problem]:
+    """What is wrong with the presets that the table at `loc` names: unknown, for another model, or incomplete."""
+    own = tables(file.data, "presets")
+    if contract is not None and source.get("preset") is None:
+        place = file.place(loc) if loc else file.place(("model",), value=True)
+        yield from _incomplete_problems("no preset sets it", {}, contract, place)
+    for at, name in _named(source, loc, "preset"):
+        place = file.place(at, value=True)
+        if name not in own and names.presets is not None and name not in names.presets:
+            yield unknown("unknown-preset", "preset", name, {*own, *names.presets}, place)
+        elif name not in own and names.presets is not None and contract is not None:
+            yield from _misfit_problems(name, names.presets[name], names, contract, place)
+        preset = own.get(name, (names.presets or {}).get(name))
+        if isinstance(preset, Mapping) and contract is not None:
+            yield from _incomplete_problems(f"the preset `{shown(name)}` does not set it", preset, contract, place)
+
+
+def _incomplete_problems(what: str, preset: Mapping[str, Any], contract: Contract, place: Place) -> Iterator[Problem]:
+    """Options that the model requires and nobody sets: it would decline what is sent."""
+    for name, option in preset_options(contract).items():
+        if option.required and name not in preset:
+            message = f"{contract.model} requires `{name}`, and {what}"
+            yield Problem("missing-option", message, place, hint=f"set it in a preset: {option.accepts()}")
+
+
+def _misfit_problems(
+    name: str, preset: Mapping[str, Any], names: Names, contract: Contract, place: Place
+) -> Iterator[Problem]:
+    """A shared preset that fits another model, but not this recipe's. One that fits none is reported in omixa.toml."""
+    fits_another = any(other is None or not _faults(preset, other) for other in names.contracts.values())
+    for fault in _faults(preset, contract)[:1]:
+        if fits_another:
+            message = f"the preset `{name}` of omixa.toml does not fit {contract.model}: {fault.message}"
+            yield Problem("preset-misfit", message, place, hint=f"declare `[presets.{name}]` in this recipe")
+
+
+def _faults(preset: Mapping[str, Any], contract: Contract) -> list[Problem]:
+    return list(preset_problems(None, (), preset, contract))
+
+
+def _named(source: Mapping[str, Any], loc: Loc, key: str) -> Iterator[tuple[Loc, str]]:
+    """The names under `prompt` or `preset`, each with its way in the file; wrong types are reported elsewhere."""
+    value = source.get(key)
+    if isinstance(value, str):
+        yield (*loc, key), value
+    elif isinstance(value, list):
+        for position, name in enumerate(value):
+            if isinstance(name, str):
+                yield (*loc, key, position), name
+
+
+def _folder_problems(file: TomlFile, loc: Loc, folder: str, root: Path) -> Iterator[Problem]:
+    path = absolute(root, folder)
+    where = shown_path(path, root)
+    try:
+        if path.is_dir():
+            return
+        is_there = path.exists()
+    except OSError as error:
+        message = f"the folder `{where}` cannot be looked at: {error.strerror or error}"
+        yield Problem("unreadable-folder", message, file.place(loc, value=True))
+        return
+    place = file.place(loc, value=True)
+    if is_there:
+        yield Problem("not-a-folder", f"`{where}` is a file, and a source is a folder", place)
+    else:
+        yield Problem("missing-folder", f"the folder `{where}` does not exist", place, label=similar(path))
+
+
+# --- output --------------------------------------------------------------------------------------------------------
+
+
+def _output_problems(file: TomlFile, root: Path, contract: Contract | None) -> Iterator[Problem]:
+    output = file.data.get("output")
+    if not isinstance(output, dict):
+        return
+    name = output.get("name")
+    if isinstance(name, str):
+        drawn = contract is not None and contract.pictures is None
+        yield from _output_name_problems(file, name, DRAWN_NAME_PLACEHOLDERS if drawn else NAME_PLACEHOLDERS)
+    if contract is not None:
+        yield from _format_problems(file, output, contract)
+    folder = output.get("folder")
+    if is_path(folder):
+        yield from _output_folder_problems(file, folder, root)
+
+
+def _format_problems(file: TomlFile, output: Mapping[str, Any], contract: Contract) -> Iterator[Problem]:
+    """A format that the model cannot give, although others can."""
+    field, wanted = contract.field("output_format"), output.get("format", OutputTable.model_fields["format"].default)
+    if field is not None and isinstance(wanted, str) and wanted in EXTENSIONS and wanted not in field.choices:
+        message = f"{contract.model} gives no `{wanted}`; accepted: {', '.join(field.choices)}"
+        found = ("output", "format") if "format" in output else ("output",)
+        yield Problem("unknown-choice", message, file.place(found, value="format" in output))
+
+
+def _output_name_problems(
+    file: TomlFile, name: str, placeholders: tuple[str, ...] = NAME_PLACEHOLDERS
+) -> Iterator[Problem]:
+    loc = ("output", "name")
+    place = file.place(loc, value=True)
+    if len(name) > OUTPUT_NAME_LENGTH_MAX:
+        message = f"the name has {len(name)} characters, more than {OUTPUT_NAME_LENGTH_MAX}"
+        yield Problem("unsafe-output-name", message, place)
+        return
+    text = templates.Text(name, file.path.parent, lambda part: file.place_within(loc, part))
+    yield from templates.faults(text, placeholders)
+    parts = name.split("/")
+    if name.startswith(("/", "~")) or "\\" in name or ".." in parts or "." in parts:
+        message = f"the name `{shown(name)}` could lead out of the output folder"
+        hint = "names are relative, with `/` between folders and without `..`"
+        yield Problem("unsafe-output-name", message, place, hint=hint)
+    elif not name.isprintable() or not parts[-1].strip():
+        yield Problem("unsafe-output-name", f"the name `{shown(name)}` is no file name", place)
+    elif name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")):
+        extension = PurePosixPath(name).suffix
+        message = f"the name ends in `{shown(extension)}`, and the format adds an extension"
+        yield Problem("extension-in-name", message, place, hint="leave it out")
+
+
+def _output_folder_problems(file: TomlFile, folder: str, root: Path) -> Iterator[Problem]:
+    output = absolute(root, folder)
+    for source in _source_tables(file):
+        declared = source.get("folder")
+        if not is_path(declared):
+            continue
+        pictures = absolute(root, declared)
+        # Resolved, because a link to the sources is the sources.
+        if real(pictures).is_relative_to(real(output)):
+            is_same = real(pictures) == real(output)
+            what = "is" if is_same else "contains"
+            yield Problem(
+                "output-over-source",
+                f"the output folder {what} the source folder `{shown_path(pictures, root)}`",
+                file.place(("output", "folder"), value=True),
+                hint="results must never stand where sources are: choose a folder of their own, such as `out`",
+            )
+
+
+# --- schedule ------------------------------------------------------------------------------------------------------
+
+
+def _schedule_problems(file: TomlFile) -> Iterator[Problem]:
+    schedule = file.data.get("schedule")
+    if not isinstance(schedule, dict):
+        return
+    loc = ("schedule",)
+    if "cron" in schedule and "every" in schedule:
+        message = "`[schedule]` has both `cron` and `every`, and needs exactly one"
+        yield Problem("cron-and-every", message, file.place((*loc, "every")), hint="remove one of the two")
+    elif "cron" not in schedule and "every" not in schedule and not _is_misspelled(schedule):
+        message = "`[schedule]` has neither `cron` nor `every`, and needs exactly one"
+        hint = 'add `cron = "0 2 * * 1-5"` or `every = "15m"`'
+        yield Problem("missing-key", message, file.place(loc), hint=hint)
+    every, jitter_s = schedule.get("every"), schedule.get("jitter_s")
+    every_s = slots.interval_s(every) if isinstance(every, str) else None
+    if every_s is not None and isinstance(jitter_s, int) and every_s <= jitter_s <= JITTER_MAX_S:
+        message = (
+            f"`jitter_s` must be shorter than the interval `{every}`, which has {every_s} seconds; found {jitter_s}"
+        )
+        place = file.place((*loc, "jitter_s"), value=True)
+        yield Problem("jitter-too-long", message, place, hint="otherwise one run could start after the next")
+
+
+def _is_misspelled(schedule: Mapping[str, Any]) -> bool:
+    """Whether a key is meant to be `cron` or `every`: it is reported as an unknown one, and nothing is missing then."""
+    known = ScheduleTable.model_fields
+    return any(did_you_mean(key, known) in ("cron", "every") for key in schedule if key not in known)
