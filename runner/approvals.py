@@ -78,7 +78,8 @@ def freeze(
             "the recipes are of several workspaces, and an approval is of one amount in one currency",
             "freeze one plan a workspace: name its recipes before --out",
         )
-    contracts = {settings.root / one.contract.file for one in recipes if one.contract.file is not None}
+    steps = [step for one in recipes for step in one.steps]
+    contracts = {settings.root / step.contract.file for step in steps if step.contract.file is not None}
     git = git_state(
         settings.root, [*(recipe.path for recipe in recipes), settings.root / FILE_NAME, *sorted(contracts)]
     )
@@ -249,9 +250,7 @@ def _as_now(
         recipe = _recipe(one, settings, problems)
         if recipe is None:
             continue
-        places = frozenset(
-            (item.source, item.prompt, item.preset) for item in one.items if item.action in ("buy", "restore", "skip")
-        )
+        places = frozenset(planfile.place_of(item) for item in one.items if item.action in ("buy", "restore", "skip"))
         wishes[one.name] = jobs.Wishes(again=plan.reroll, only=places)
         try:
             made = jobs.make_plan(

@@ -69,7 +69,8 @@ Kind = Literal["bought", "restored", "unusable", "declined", "unsent", "unknown"
 class Done:
     """How one item ended. `stop` is why no further item can be bought, None when the run goes on.
 
-    `held_micros`: set aside and not resolved. `attempt_id` is None when nothing was reserved.
+    `held_micros`: set aside and not resolved. `attempt_id` is None when nothing was reserved. `result_digest`: of the
+    picture that came, or came back; None: no usable one.
     """
 
     item: Item
@@ -83,6 +84,7 @@ class Done:
     remark: str | None = None
     unwritten: bool = False
     stop: "Stop | None" = None
+    result_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
         remark=result.remark if result else None,
         unwritten=unwritten,
         stop=stop,
+        result_digest=result.digest if result else None,
     )
 
 
@@ -297,10 +300,10 @@ def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) 
         plain = _put(kept, item.draft, _maker(item.draft, result_digest, run, means), means)
     except (DiskError, OSError) as error:
         message = error.message if isinstance(error, DiskError) else f"`{kept}` cannot be read: {error.strerror}"
-        return Done(item, "restored", message, unwritten=True)
+        return Done(item, "restored", message, unwritten=True, result_digest=result_digest)
     assert item.draft.key is not None
     means.ledger.deliver(run, item.draft.output_path, item.draft.key, result_digest, at=means.now())
-    return Done(item, "restored", remark=plain)
+    return Done(item, "restored", remark=plain, result_digest=result_digest)
 
 
 def _maker(draft: Draft, result_digest: str, run: RunFacts, means: Means) -> int | None:

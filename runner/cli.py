@@ -21,6 +21,7 @@ COMMANDS = {
     "fmt": "lay out omixa.toml, recipes and contracts in one order and spacing; no value and no comment changes",
     "models": "show what each model accepts, and who says so",
     "schema": "write the JSON Schema that editors use",
+    "graph": "draw a recipe: which step takes what from where",
     "plan": "show what would be bought, and what it would cost; opens no socket",
     "diff": "what a change of recipes would cost, before it is merged",
     "approve": "sign a frozen plan, up to an amount: what may then be bought, once",

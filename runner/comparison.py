@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from runner import images, items, jobs, slots, windows
 from runner.declared import PROBLEMS_MAX, shown_path
 from runner.diagnostics import Problem, Problems
-from runner.drafts import draft
+from runner.drafts import draft, key_of_made
 from runner.errors import UsageError
 from runner.forecast import Projection
 from runner.items import Wanted
@@ -26,7 +26,7 @@ from runner.ledger import usage
 from runner.ledger.database import Database
 from runner.money import show
 from runner.outlook import Outlook, outlook
-from runner.plan import Draft, Plan, Price, item_key
+from runner.plan import Draft, Part, Plan, Price, item_key, price_of
 from runner.policy import price_problems, recipe_problems
 from runner.recipe import Recipe
 from runner.settings import Policy, Settings, Workspace
@@ -44,13 +44,14 @@ _POINTER = re.compile(
 class Stand:
     """One recipe on one side. `drafts` None: its pictures cannot be counted, and `unknown` says why.
 
-    `slots`: due moments in `month`, the first day of it; `price`: of one request, by the workspace's currency.
-    `pointers`: items known only by their Git LFS pointers. `paid`: keys that the ledger has paid for or holds.
+    `slots`: due moments in `month`, the first day of it; `parts`: what a request of each step costs, by the workspace's
+    currency. `pointers`: items known only by their Git LFS pointers. `paid`: what the ledger has paid for or holds, by
+    `Draft.identity`.
     """
 
     recipe: Recipe
     workspace: Workspace
-    price: Price
+    parts: Sequence[Part]
     month: date
     slots: int
     drafts: Sequence[Draft] | None
@@ -60,12 +61,25 @@ class Stand:
 
     @cached_property
     def keys(self) -> Mapping[str, Draft]:
-        """Item key → the first draft that it is of: what is bought once."""
+        """`Draft.identity` → the first draft that it is of: what is bought once."""
         found: dict[str, Draft] = {}
         for one in self.drafts or ():
-            if one.key is not None:
-                found.setdefault(one.key, one)
+            if one.identity is not None:
+                found.setdefault(one.identity, one)
         return found
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How many items each step has."""
+        found = {part.name: 0 for part in self.parts}
+        for one in self.keys.values():
+            found[one.step] += 1
+        return found
+
+    @property
+    def price(self) -> Price:
+        """What one request costs; of several models the mean, by how many items each has (`plan.price_of`)."""
+        return price_of(self.parts, self.counts)
 
     @property
     def items(self) -> int | None:
@@ -75,23 +89,27 @@ class Stand:
     @property
     def unsuitable(self) -> int:
         """How many pictures cannot be sent."""
-        return sum(one.key is None for one in self.drafts or ())
+        return sum(one.identity is None for one in self.drafts or ())
 
     @property
     def runs(self) -> int:
         """Runs that a month's cost counts: its slots, or one by hand."""
         return self.slots or 1
 
-    def run_micros(self, price_micros: int | None) -> int | None:
-        """What one run costs where everything is new; None: not known."""
-        if self.items == 0:
-            return 0
-        return None if self.items is None or price_micros is None else self.items * price_micros
+    @property
+    def run_micros(self) -> int | None:
+        """What one run should cost where everything is new; None: not known."""
+        return None if self.drafts is None else _sum(self.counts, self.parts)
+
+    @property
+    def run_worst_micros(self) -> int | None:
+        """The most that one run may cost where everything is new; None: not known."""
+        return None if self.drafts is None else _sum(self.counts, self.parts, worst=True)
 
     @property
     def scheduled_micros(self) -> int | None:
         """Runs × items × price, whatever budgets say; None: not known."""
-        run = self.run_micros(self.price.expected_micros)
+        run = self.run_micros
         return None if run is None else self.runs * run
 
     @property
@@ -112,8 +130,9 @@ class Stand:
 class Change:
     """One recipe. `before` None: it is new; `after` None: it is gone. `was`: its name before, when it was renamed.
 
-    `gained` and `lost`: items by key; `moved`: how many pictures or results only have other names. `anew`: the gained
-    ones that no recipe of the workspace had before and that nobody has paid for: the change makes them be bought.
+    `gained` and `lost`: items by key; `moved`: how many pictures or results only have other names. `anew_of`: by step,
+    the gained ones that no recipe of the workspace had before and that nobody has paid for: the change makes them be
+    bought.
     """
 
     name: str
@@ -124,7 +143,12 @@ class Change:
     gained: Sequence[Draft]
     lost: Sequence[Draft]
     moved: int
-    anew: int
+    anew_of: Mapping[str, int]
+
+    @property
+    def anew(self) -> int:
+        """How many are bought anew, of all steps."""
+        return sum(self.anew_of.values())
 
     @property
     def is_counted(self) -> bool:
@@ -139,7 +163,7 @@ class Change:
         assert self.before is not None
         assert self.after is not None
         before, after = self.before, self.after
-        return (before.slots, before.price, before.unknown) != (after.slots, after.price, after.unknown)
+        return (before.slots, before.parts, before.unknown) != (after.slots, after.parts, after.unknown)
 
     @property
     def anew_micros(self) -> int | None:
@@ -148,8 +172,7 @@ class Change:
             return 0 if self.buys_alike else None
         if not self.anew or self.after is None:
             return 0
-        expected = self.after.price.expected_micros
-        return None if expected is None else self.anew * expected
+        return _sum(self.anew_of, self.after.parts)
 
     @property
     def buys_alike(self) -> bool:
@@ -298,6 +321,17 @@ def over(found: Comparison, max_increase_micros: int) -> list[Violation]:
 # ---- one side counted
 
 
+def _sum(counts: Mapping[str, int], parts: Sequence[Part], *, worst: bool = False) -> int | None:
+    """What so many requests of each step cost; None: nobody knows."""
+    total = 0
+    for part in parts:
+        micros = part.price.ceiling_micros if worst else part.price.expected_micros
+        if counts.get(part.name, 0) and micros is None:
+            return None
+        total += counts.get(part.name, 0) * (micros or 0)
+    return total
+
+
 class _Counter:
     """Counts recipes: their items, slots and price. Prices and what is paid are the ledger's."""
 
@@ -324,69 +358,96 @@ class _Counter:
 
     def _stand(self, recipe: Recipe, side: Side, settings: Settings) -> Stand:
         workspace = settings.workspaces[recipe.workspace]
-        declared = workspace.ceilings.get(recipe.model)
-        price = usage.price(self.database, workspace=workspace.account, model=recipe.model, declared_micros=declared)
+        parts = [Part(one.name, one.model, self._price(workspace, one.model), one.origin) for one in recipe.steps]
         month, count = _slots(recipe, workspace, self._month)
-        why = next((side.unknown[one.folder] for one in recipe.sources if one.folder in side.unknown), None)
+        sources = [source for step in recipe.steps for source in step.sources]
+        why = next((side.unknown[one.folder] for one in sources if one.folder in side.unknown), None)
         if why is not None:
-            return Stand(recipe, workspace, price, month, count, None, why)
+            return Stand(recipe, workspace, parts, month, count, None, why)
         wanted, problems = items.expand(recipe, settings)
         self._wanted.setdefault(id(side), []).append((recipe, wanted))
         self._problems.setdefault(id(side), []).extend(problems)
         if problems:
-            return Stand(recipe, workspace, price, month, count, None, f"it has a problem: {problems[0].message}")
-        looked = [_by_pointer(one, recipe) for one in draft(recipe, wanted, settings.root)]
-        drafts = [replace(one, output_size=None) for one, _ in looked]
+            return Stand(recipe, workspace, parts, month, count, None, f"it has a problem: {problems[0].message}")
+        pointers: list[Draft] = []
+
+        def mend(one: Draft) -> Draft:
+            mended = _by_pointer(one, recipe)
+            if mended is not one:
+                pointers.append(mended)
+            return replace(mended, output_size=None)
+
+        drafts = draft(recipe, wanted, settings.root, mend)
         return Stand(
             recipe,
             workspace,
-            price,
+            parts,
             month,
             count,
             drafts,
             None,
-            sum(is_one for _, is_one in looked),
+            len(pointers),
             self._paid(recipe, workspace, drafts),
         )
 
+    def _price(self, workspace: Workspace, model: str) -> Price:
+        declared = workspace.ceilings.get(model)
+        return usage.price(self.database, workspace=workspace.account, model=model, declared_micros=declared)
+
     def _paid(self, recipe: Recipe, workspace: Workspace, drafts: Sequence[Draft]) -> frozenset[str]:
-        facts = usage.facts(
-            self.database,
-            drafts,
-            workspace=workspace.account,
-            recipe=recipe.name,
-            model=recipe.model,
-            declared_micros=None,
-            zone=workspace.time_zone,
-            caps=[],
-            at=self.at,
-            is_kept=lambda _: True,
-            is_same_file=lambda *_: False,
-        )
-        return frozenset(facts.settled) | frozenset(facts.live)
+        """What is paid for or held, step by step: of a result that is paid for, it is known what is made of it."""
+        results: dict[str, str | None] = {}
+        found: set[str] = set()
+        for step in recipe.steps:
+            own = [_with_key(recipe, one, results) for one in drafts if one.step == step.name]
+            facts = usage.facts(
+                self.database,
+                own,
+                workspace=workspace.account,
+                recipe=recipe.name,
+                model=step.model,
+                declared_micros=None,
+                zone=workspace.time_zone,
+                caps=[],
+                at=self.at,
+                is_kept=lambda _: True,
+                is_same_file=lambda *_: False,
+            )
+            for one in own:
+                if one.key is not None and one.key in facts.settled:
+                    results[one.output_path] = facts.settled[one.key].result_digest
+                if one.key in facts.settled or one.key in facts.live:
+                    found |= {identity for identity in (one.key, one.lineage) if identity is not None}
+        return frozenset(found)
 
 
-def _by_pointer(one: Draft, recipe: Recipe) -> tuple[Draft, bool]:
+def _with_key(recipe: Recipe, one: Draft, results: Mapping[str, str | None]) -> Draft:
+    """A draft with the key that it has when the result that it is made of is among `results`, by output path."""
+    digest = results.get(one.origin or "") if one.awaits else None
+    return one if digest is None else replace(one, key=key_of_made(recipe, one, digest))
+
+
+def _by_pointer(one: Draft, recipe: Recipe) -> Draft:
     """A draft of a Git LFS pointer as the item that its picture would be: the pointer has the picture's digest."""
     # A prompt that has a name and no text is at fault; one without a name is none, as for a model that takes none.
     if one.key is not None or one.picture is not None or one.source is None or (one.prompt_name and not one.prompt):
-        return one, False
+        return one
     try:
         with one.source.open("rb") as file:
             match = _POINTER.match(file.read(1024))
     except OSError:
-        return one, False
+        return one
     if match is None:
-        return one, False
+        return one
     key = item_key(
-        recipe.contract,
+        recipe.step(one.step).contract,
         one.options,
         prompt=one.prompt,
         negative=one.negative,
         picture_digest=match[1].decode("ascii"),
         flatten=None,
     )
-    return replace(one, key=key, fault=None), True
+    return replace(one, key=key, fault=None)
 
 
 def _slots(recipe: Recipe, workspace: Workspace, month: date) -> tuple[date, int]:
@@ -472,12 +533,13 @@ def _change(
     moved = 0
     for key in (ours.keys() & theirs.keys()) if known else ():
         moved += ours[key].source_path != theirs[key].source_path or ours[key].output_path != theirs[key].output_path
-    anew = 0
+    anew: dict[str, int] = {}
     if new is not None:
         have = bought.setdefault(new.workspace.account, set())
-        keys = {one.key for one in gained if one.key is not None} - have
-        anew = len(keys)
-        have |= keys
+        for one in gained:
+            if one.identity is not None and one.identity not in have:
+                anew[one.step] = anew.get(one.step, 0) + 1
+                have.add(one.identity)
     if old is not None and new is not None:
         new = _not_cheaper(old, new)
     words = recipe_words(
@@ -488,11 +550,17 @@ def _change(
 
 def _not_cheaper(old: Stand, new: Stand) -> Stand:
     """A lower ceiling makes nothing cheaper: until a bill was seen, the higher one is what may come."""
-    first, then = old.price.declared_micros, new.price.declared_micros
-    same = old.workspace.account == new.workspace.account and old.recipe.model == new.recipe.model
-    if not same or new.price.median_micros is not None or first is None or then is None or first <= then:
+    if old.workspace.account != new.workspace.account:
         return new
-    return replace(new, price=replace(new.price, declared_micros=first))
+    declared = {part.model: part.price.declared_micros for part in old.parts}
+    return replace(new, parts=[_part_not_cheaper(part, declared.get(part.model)) for part in new.parts])
+
+
+def _part_not_cheaper(part: Part, first: int | None) -> Part:
+    then = part.price.declared_micros
+    if part.price.median_micros is not None or first is None or then is None or first <= then:
+        return part
+    return replace(part, price=replace(part.price, declared_micros=first))
 
 
 def _weight(change: Change) -> tuple[int, int, str]:
@@ -508,14 +576,18 @@ def _spending(stand: Stand) -> object:
     """All of a recipe that decides what a month of it costs, its pictures apart."""
     recipe = stand.recipe
     plain = recipe.model_dump(
-        exclude={"name", "path", "digest", "description", "cost_centre", "labels", "sources", "canary"}
+        exclude={"name", "path", "digest", "description", "cost_centre", "labels", "steps", "canary"}
     )
-    output = {"format": recipe.output.format, "flatten": recipe.output.flatten}
+    steps = [
+        (step.name, step.model, step.origin, step.contract, step.output.format, step.output.flatten)
+        for step in recipe.steps
+    ]
     sources = [
         (one.folder and shown_path(one.folder, _root(recipe)), one.include, one.exclude, one.prompts, one.presets)
-        for one in recipe.sources
+        for step in recipe.steps
+        for one in step.sources
     ]
-    return plain | {"output": output}, sources, stand.price, stand.slots, stand.workspace.account
+    return plain, steps, sources, stand.parts, stand.slots, stand.workspace.account
 
 
 def _root(recipe: Recipe) -> Path:
@@ -554,7 +626,7 @@ def _why(found: Comparison) -> str:
             if one is not None and one.unknown is not None and not change.buys_alike:
                 return f"{change.name}: {one.unknown}"
             if one is not None and one.month_micros is None:
-                return f"{change.name}: nobody knows what one request of {one.recipe.model} may cost"
+                return f"{change.name}: nobody knows what one request of {' or '.join(one.recipe.models)} may cost"
     return "a price or a count is not known"
 
 
@@ -610,7 +682,7 @@ def _outlook(side: Side, counter: _Counter, results: images.Results, last_day: d
         except UsageError as error:
             return error.message
         if made.price.ceiling_micros is None:
-            return f"nobody knows what one request of {recipe.model} may cost"
+            return f"nobody knows what one request of {made.model} may cost"
         return made
 
     return outlook(settings, side.recipes, counter.database, results, at=counter.at, until=last_day, planner=planner)

@@ -241,7 +241,7 @@ def shape_problems(file: TomlFile, model: type[Declared], error: ValidationError
 def _meant(model: type[Declared], loc: Loc) -> Loc:
     """The way to the key that an unknown one is a misspelling of; to itself when it is not close to any."""
     table = _model_at(model, loc[:-1])
-    return (*loc[:-1], did_you_mean(str(loc[-1]), table.model_fields if table is not None else ()) or loc[-1])
+    return (*loc[:-1], did_you_mean(str(loc[-1]), _keys(table)) or loc[-1])
 
 
 def _shape_problem(file: TomlFile, model: type[Declared], detail: ErrorDetails) -> Problem:
@@ -304,7 +304,7 @@ def _in_words(kind: str, name: str, found: object, field: FieldInfo | None) -> t
 
 def _unknown_key(file: TomlFile, model: type[Declared], loc: Loc, found: object) -> Problem:
     table = _model_at(model, loc[:-1])
-    known = list(table.model_fields) if table is not None else []
+    known = _keys(table)
     name = str(loc[-1])
     closest = did_you_mean(name, known)
     what = "table" if isinstance(found, dict) or _is_tables(found) else "key"
@@ -326,7 +326,7 @@ def _missing_key(file: TomlFile, model: type[Declared], loc: Loc) -> Problem:
         f"missing-{what}",
         f"`{name}` is missing" + (f" from {_table(loc[:-1], model)}" if len(loc) > 1 else ""),
         file.place(loc[:-1]),
-        hint=_add(name, example),
+        hint=_add(_dotted(loc) if what == "table" else name, example),
     )
 
 
@@ -401,7 +401,7 @@ def _model_at(model: type[Declared], loc: Loc) -> type[Declared] | None:
     for part in loc:
         at = _bare(at)
         if isinstance(at, type) and issubclass(at, Declared):
-            field = at.model_fields.get(str(part))
+            field = _field(at, str(part))
             at = field.annotation if field is not None else None
         else:
             at = next(iter(get_args(at)[-1:]), None)
@@ -411,7 +411,17 @@ def _model_at(model: type[Declared], loc: Loc) -> type[Declared] | None:
 
 def _field_at(model: type[Declared], loc: Loc) -> FieldInfo | None:
     table = _model_at(model, loc[:-1])
-    return table.model_fields.get(str(loc[-1])) if table is not None else None
+    return _field(table, str(loc[-1])) if table is not None else None
+
+
+def _field(table: type[Declared], key: str) -> FieldInfo | None:
+    """The field of a key. Where a key is a word of Python (`from`), the field has it as its alias."""
+    return next((field for name, field in table.model_fields.items() if key == (field.alias or name)), None)
+
+
+def _keys(table: type[Declared] | None) -> list[str]:
+    """The keys of a table, as they are written."""
+    return [field.alias or name for name, field in table.model_fields.items()] if table is not None else []
 
 
 def _bare(annotation: Any) -> Any:

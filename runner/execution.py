@@ -4,9 +4,9 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from runner.money import show
 from runner.plan import Draft, Item, digest, plain
 from runner.providers.provider import Declined, Order, Outcome
 from runner.recovery import recover
+from runner.turns import Turns
 from runner.windows import local_text
 
 # How often one item may be sent in a run when each time it is certain that nothing was billed (contract B).
@@ -56,19 +57,34 @@ LOOK_FOR_DEAD_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Purchase:
-    """How the items of one run are bought. `ceiling_micros`: the most one request may cost."""
+class Terms:
+    """How the items of one step are bought. `ceiling_micros`: the most one request may cost."""
 
-    run_id: int
-    run: RunFacts
     contract: Contract
-    caps: Sequence[Cap]
     ceiling_micros: int
     output_format: str
     flatten: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """How the items of one run are bought. `terms`: of each step, by its name; what cannot be bought has none.
+
+    `follow` decides about an item that is made of a result which has just come; the text is that result's digest.
+    """
+
+    run_id: int
+    run: RunFacts
+    terms: Mapping[str, Terms]
+    caps: Sequence[Cap]
+    follow: Callable[[Item, str], Item]
     work: Path
     again: bool
     concurrency: int
+
+    def of(self, draft: Draft) -> Terms:
+        """The terms of a draft's step."""
+        return self.terms[draft.step]
 
 
 class Control:
@@ -120,13 +136,14 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
     if item.action == "restore":
         return restore(item, item.paid.result_digest if item.paid else None, purchase.run, means)
     draft = item.draft
-    prepared = _prepared(draft, purchase)
+    terms = purchase.of(draft)
+    prepared = _prepared(draft, terms, purchase.work)
     if isinstance(prepared, images.Unsuitable):
         return Done(item, "unsuitable", prepared.reason)
-    options = _drawn(draft, purchase.contract)
+    options = _drawn(draft, terms.contract)
     path, media_type = (None, None) if prepared is None else (prepared.path, prepared.media_type)
-    order = Order(purchase.contract.model, options, path, media_type)
-    asked = _asked(draft, purchase.contract, options)
+    order = Order(terms.contract.model, options, path, media_type)
+    asked = _asked(draft, terms.contract, options)
     try:
         for tries_left in reversed(range(TRIES_MAX)):
             control.pass_pause()
@@ -135,7 +152,7 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
             no_space = _no_space(means, draft, purchase.concurrency)
             if no_space is not None:
                 return Done(item, "unfinished", no_space.message, stop=no_space)
-            reservation = _reserve(asked, purchase, means, control)
+            reservation = _reserve(asked, terms.ceiling_micros, purchase, means, control)
             if not isinstance(reservation, Reserved):
                 return _not_reserved(item, reservation, purchase, means)
             if control.finishing:
@@ -165,18 +182,18 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
                 prepared.path.unlink(missing_ok=True)
 
 
-def _prepared(draft: Draft, purchase: Purchase) -> images.Prepared | images.Unsuitable | None:
+def _prepared(draft: Draft, terms: Terms, work: Path) -> images.Prepared | images.Unsuitable | None:
     """The picture as it is sent; None for a model that takes none."""
-    limits = purchase.contract.pictures
+    limits = terms.contract.pictures
     if limits is None:
         return None
     assert draft.picture is not None
     return images.prepare(
         draft.picture,
-        output_format=purchase.output_format,
-        flatten=purchase.flatten,
+        output_format=terms.output_format,
+        flatten=terms.flatten,
         limits=limits,
-        folder=purchase.work,
+        folder=work,
     )
 
 
@@ -229,7 +246,7 @@ def _no_space(means: Means, draft: Draft, in_flight: int) -> Stop | None:
     return None
 
 
-def _reserve(asked: Asked, purchase: Purchase, means: Means, control: Control) -> Reservation:
+def _reserve(asked: Asked, ceiling_micros: int, purchase: Purchase, means: Means, control: Control) -> Reservation:
     """Reserve; while money or this very item is in flight, here or in another process, wait and ask again.
 
     So a cap is filled exactly, whatever the number of processes.
@@ -240,7 +257,7 @@ def _reserve(asked: Asked, purchase: Purchase, means: Means, control: Control) -
             purchase.run_id,
             purchase.run,
             asked,
-            amount_micros=purchase.ceiling_micros,
+            amount_micros=ceiling_micros,
             caps=purchase.caps,
             at=means.now(),
             again=purchase.again,
@@ -379,9 +396,12 @@ def _gave_up(done: Done, outcome: Declined) -> Done:
 
 @dataclass(slots=True)
 class Tally:
-    """How a run went. `left`: items that were wanted and not bought; `troubles`: every item a person should look at."""
+    """How a run went. `by_step`: how many of which step ended how. `left`: items that were wanted and not bought;
+    `troubles`: every item a person should look at.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
+    by_step: dict[tuple[str, str], int] = field(default_factory=dict)
     billed_micros: int = 0
     held_micros: int = 0
     stop: Stop | None = None
@@ -396,6 +416,8 @@ class Tally:
         if done.kind == "bought":
             self.bought.append(done)
         self.counts[done.kind] = self.counts.get(done.kind, 0) + 1
+        of_step = done.item.draft.step, done.kind
+        self.by_step[of_step] = self.by_step.get(of_step, 0) + 1
         self.billed_micros += done.billed_micros
         self.held_micros += done.held_micros
         self.stop = self.stop or done.stop
@@ -422,18 +444,21 @@ def execute(
     With `lanes` no more are in flight than have a place there, beside those of other runs.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
-    `Tally.interrupted` says the last. With a `canary`, so many are bought first, and `approve` says why the others
-    must not be, or None. Raises what made the ledger unusable, after every worker has ended.
+    `Tally.interrupted` says the last. What is made of a result is bought as soon as that is there, and not at all when
+    it does not come. With a `canary`, so many are bought first, with all that is made of them, and `approve` says why
+    the others must not be, or None. Raises what made the ledger unusable, after every worker has ended.
     """
     tally = Tally()
     wanted = [item for item in items if item.action in ("buy", "restore")]
-    # An item that shares another's purchase waits until that one is through.
-    alone, shared = [i for i in wanted if i.after is None], [i for i in wanted if i.after is not None]
-    for batch in (*_after_canary(alone, canary), shared):
-        _work_off(batch, purchase, means, control, concurrency, tally, watch, lanes)
+    results: Mapping[str, str | None] = {}
+    for batch in _after_canary(wanted, canary):
+        # What shares another's purchase, or is made of its result, waits until that one is through.
+        turns = Turns(batch, results)
+        _work_off(turns, purchase, means, control, min(concurrency, len(batch)), tally, watch, lanes)
+        results = turns.results
         if tally.failure is not None:
             raise tally.failure
-        if canary is not None and batch is not shared and not control.finishing:
+        if canary is not None and not control.finishing:
             canary = None  # asked once
             tally.stop = approve(tally)
             if tally.stop is not None:
@@ -443,17 +468,22 @@ def execute(
 
 
 def _after_canary(items: Sequence[Item], canary: int | None) -> list[Sequence[Item]]:
-    """The first so many to buy, and then the others; all at once when there is nothing to hold back."""
-    buys = [item for item in items if item.action == "buy"]
-    if canary is None or len(buys) <= canary:
+    """The first so many to buy with all that is made of them, and then the others; all at once when none are left."""
+    first = [item for item in items if item.action == "buy" and not item.draft.awaits]
+    if canary is None or len(first) <= canary:
         return [items]
-    first = buys[:canary]
-    chosen = {id(item) for item in first}
-    return [first, [item for item in items if id(item) not in chosen]]
+    chosen = {item.draft.output_path for item in first[:canary]}
+    for item in items:  # what is made of a result comes after it
+        if item.action == "buy" and item.draft.awaits and item.draft.origin in chosen:
+            chosen.add(item.draft.output_path)
+    return [
+        [item for item in items if item.draft.output_path in chosen],
+        [item for item in items if item.draft.output_path not in chosen],
+    ]
 
 
 def _work_off(
-    batch: Sequence[Item],
+    turns: Turns,
     purchase: Purchase,
     means: Means,
     control: Control,
@@ -462,18 +492,13 @@ def _work_off(
     watch: Callable[[Done], None],
     lanes: Lanes | None,
 ) -> None:
-    queue: Iterator[Item] = iter(batch)
-    taking, telling = threading.Lock(), threading.Lock()
+    telling = threading.Lock()
 
     def work() -> None:
-        while not control.finishing:
-            with taking:
-                item = next(queue, None)
-            if item is None:
-                return
+        while (item := turns.take(lambda: control.finishing)) is not None:
             try:
                 with nullcontext() if lanes is None else lanes.place(purchase.run.uid, lambda: control.finishing):
-                    done = _perform_shared(item, purchase, means, control)
+                    done = _perform_in_turn(item, turns.result(item), purchase, means, control)
             except BaseException as error:  # noqa: BLE001 - handed to the caller by execute
                 with telling:
                     tally.failure = tally.failure or error
@@ -482,13 +507,14 @@ def _work_off(
                 return
             if done.stop is not None:
                 control.finish()
+            turns.ended(item, done.result_digest)
             with telling:
                 tally.add(done)
                 with suppress(Exception):  # a terminal that went away must not end the purchase of the rest
                     watch(done)
 
     threads: list[threading.Thread] = []
-    for number in range(min(concurrency, len(batch))):
+    for number in range(concurrency):
         thread = threading.Thread(target=work, name=f"worker-{number}")
         try:
             thread.start()
@@ -501,7 +527,23 @@ def _work_off(
         # In short steps, so that the main thread can hear Ctrl-C.
         while thread.is_alive():
             thread.join(0.2)
-    tally.left.extend(queue)
+    tally.left.extend(turns.left())
+
+
+def _perform_in_turn(item: Item, origin_digest: str | None, purchase: Purchase, means: Means, control: Control) -> Done:
+    """Perform an item whose turn has come: with the result that it is made of, whose digest is `origin_digest`."""
+    if not item.draft.awaits:
+        return _perform_shared(item, purchase, means, control)
+    if origin_digest is None:
+        return Done(item, "unfinished", f"it is made of `{item.draft.origin}`, which did not come")
+    now = purchase.follow(item, origin_digest)
+    if now.action == "unsuitable":
+        return Done(now, "unsuitable", now.reason)
+    if now.action not in ("buy", "restore", "skip"):
+        return Done(now, "unfinished", now.reason)
+    return _perform_shared(
+        replace(now, action="buy" if now.action == "buy" else "restore", after=item.after), purchase, means, control
+    )
 
 
 def _perform_shared(item: Item, purchase: Purchase, means: Means, control: Control) -> Done:

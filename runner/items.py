@@ -1,8 +1,12 @@
-"""What a recipe wants: each source picture × prompt × preset (some models take no picture), and where results go."""
+"""What a recipe wants: each picture × prompt × preset of each step (some models take no picture), and where it goes.
+
+The pictures of a step are those in folders, or the results of an earlier step: where those will be is known before they
+are bought, so that all results of a recipe can be told apart beforehand.
+"""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -10,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from runner import images
 from runner.declared import PROBLEMS_MAX, real, shown_path
 from runner.diagnostics import Place, Problem, Problems
-from runner.recipe import Recipe, Source
+from runner.recipe import Recipe, Source, Step
 from runner.recipe_tables import EXTENSIONS
 from runner.settings import Settings, ledger_path
 from runner.templates import fill
@@ -38,7 +42,8 @@ class Wanted:
     """One picture to buy. `rel` is the source's path relative to `source_folder`, with forward slashes.
 
     `source` and `output` are absolute; nothing is said about whether the output exists already. `source` and
-    `source_folder` are None, and `rel` empty, where the model takes no source picture.
+    `source_folder` are None, and `rel` empty, where the model takes no source picture. Where the step takes what an
+    earlier one makes, `source` is where that result will stand.
     """
 
     source: Path | None
@@ -47,29 +52,31 @@ class Wanted:
     prompt: str
     preset: str
     output: Path
+    step: Step
 
 
 def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Problem]]:
-    """All that the recipe wants, in the order of its sources, and every problem with where results would go.
+    """All that the recipe wants, step by step in the order of their sources, and every problem with where results go.
 
-    Reads folders, no pictures. Pictures in the output folder and in the project's state folder are no sources.
+    Reads folders, no pictures. Pictures in output folders and in the project's state folder are no sources.
     """
     wanted: list[Wanted] = []
     problems: list[Problem] = []
+    made: dict[str, list[Wanted]] = {}
     home = ledger_path(settings).parent
-    leave_out = (recipe.output.folder, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
-    for position, source in enumerate(recipe.sources):
-        if source.folder is None:
-            wanted += _of_picture(recipe, source, None)
-            continue
-        pictures = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
-        for picture in pictures:
-            if not _is_recordable(picture):
-                problems.append(_bad_file_name(recipe, settings, position, picture))
-                continue
-            wanted += _of_picture(recipe, source, picture)
-            if len(wanted) > WANTED_MAX:
-                return [], [_too_many(recipe, settings)]
+    outputs = [step.output.folder for step in recipe.steps]
+    leave_out = (*outputs, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
+    for step in recipe.steps:
+        own = made[step.name] = []
+        for position, source in enumerate(step.sources):
+            for folder, picture in _pictures(recipe, step, source, made, leave_out):
+                if picture is not None and not _is_recordable(picture):
+                    problems.append(_bad_file_name(recipe, settings, step, position, picture))
+                    continue
+                own += _of_picture(recipe, step, source, folder, picture)
+                if len(wanted) + len(own) > WANTED_MAX:
+                    return [], [_too_many(recipe, settings)]
+        wanted += own
     problems = problems[:PROBLEMS_MAX] or list(islice(_too_long(recipe, settings, wanted), 1))
     if not problems:
         problems = [*_collisions(recipe, settings, wanted), *_overwrites(recipe, settings, wanted)]
@@ -100,7 +107,7 @@ def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settin
                     "output-collision",
                     f"recipes `{other.name}` and `{recipe.name}` would both write "
                     f"`{shown_path(one.output, settings.root)}`",
-                    _place(recipe, settings, ("output", "folder")),
+                    _place(recipe, settings, recipe.loc(one.step, "output", "folder")),
                     hint="give one of them another `folder`, or add `{recipe}` to its `name`",
                 )
     return list(found.values())
@@ -118,20 +125,36 @@ def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: 
     return found
 
 
-def _of_picture(recipe: Recipe, source: Source, picture: Path | None) -> Iterator[Wanted]:
-    rel = "" if picture is None or source.folder is None else picture.relative_to(source.folder).as_posix()
+def _pictures(
+    recipe: Recipe, step: Step, source: Source, made: Mapping[str, Sequence[Wanted]], leave_out: Sequence[Path]
+) -> Iterator[tuple[Path | None, Path | None]]:
+    """Each picture that a source stands for, and the folder that names are relative to; both None: there is none."""
+    if step.origin is not None:
+        folder = recipe.step(step.origin).output.folder
+        yield from ((folder, one.output) for one in made[step.origin])
+    elif source.folder is None:
+        yield None, None
+    else:
+        found = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
+        yield from ((source.folder, picture) for picture in found)
+
+
+def _of_picture(
+    recipe: Recipe, step: Step, source: Source, folder: Path | None, picture: Path | None
+) -> Iterator[Wanted]:
+    rel = "" if picture is None or folder is None else picture.relative_to(folder).as_posix()
     for prompt in source.prompts:
         for preset in source.presets:
-            output = recipe.output.folder / _output_name(recipe, source, rel, prompt, preset)
-            yield Wanted(picture, rel, source.folder, prompt, preset, output)
+            output = step.output.folder / _output_name(recipe, step, folder, rel, prompt, preset)
+            yield Wanted(picture, rel, folder, prompt, preset, output, step)
 
 
-def _output_name(recipe: Recipe, source: Source, rel: str, prompt: str, preset: str) -> str:
+def _output_name(recipe: Recipe, step: Step, folder: Path | None, rel: str, prompt: str, preset: str) -> str:
     """The result's path in the output folder: the template filled in, every part of it a safe name."""
-    values = _placeholders(recipe, source.folder, rel, prompt, preset)
+    values = _placeholders(recipe, folder, rel, prompt, preset)
     # `.` is what `{dir}` is for a picture directly in the source folder; empty parts are dropped with it.
-    parts = [part for part in fill(recipe.output.name, values).split("/") if part not in ("", ".")]
-    extension = EXTENSIONS[recipe.output.format]
+    parts = [part for part in fill(step.output.name, values).split("/") if part not in ("", ".")]
+    extension = EXTENSIONS[step.output.format]
     return "/".join([*map(_safe, parts[:-1]), _safe(parts[-1] if parts else "_", extension)])
 
 
@@ -191,7 +214,7 @@ def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted
     output = shown_path(first.output, root)
     if (
         first.source is not None
-        and first.source == second.source
+        and (first.source, first.step) == (second.source, second.step)
         and (first.prompt, first.preset) == (second.prompt, second.preset)
     ):
         message = f"`{shown_path(first.source, root)}` is wanted twice, by two of the sources, as `{output}`"
@@ -200,7 +223,14 @@ def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted
         message = f"two results would be written to `{output}`: {_told(first, second, root)}"
         apart = _apart(recipe, first, second)
         hint = f"add `{{{apart}}}` to `name` in `[output]`" if apart else "move one of them to a recipe of its own"
-    return Problem("output-collision", message, _place(recipe, settings, ("output", "name")), hint=hint)
+        if first.step is not second.step:
+            message += f", of the steps `{first.step.name}` and `{second.step.name}`"
+            hint = "give one of the steps another `folder`"
+    return Problem("output-collision", message, _place(recipe, settings, _name_of(recipe, second)), hint=hint)
+
+
+def _name_of(recipe: Recipe, one: Wanted) -> Loc:
+    return recipe.loc(one.step, "output", "name")
 
 
 def _told(first: Wanted, second: Wanted, root: Path) -> str:
@@ -220,14 +250,14 @@ def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> str | None:
     ours, theirs = (
         _placeholders(recipe, one.source_folder, one.rel, one.prompt, one.preset) for one in (first, second)
     )
-    used = recipe.output.name
+    used = second.step.output.name
     different = [name for name in ours if ours[name].casefold() != theirs[name].casefold()]
     return next((name for name in different if f"{{{name}}}" not in used), None)
 
 
 def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
     """A result that would replace a source: possible only where a folder under the output folder is a link."""
-    pictures = {one.source for one in wanted if one.source is not None}
+    pictures = {one.source for one in wanted if one.source is not None and one.step.origin is None}
     folders = {
         folder: real(folder) for folder in {*(one.output.parent for one in wanted), *(p.parent for p in pictures)}
     }
@@ -238,14 +268,16 @@ def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) ->
             message = f"the result `{shown_path(one.output, settings.root)}` would replace the source "
             message += f"`{shown_path(source, settings.root)}`"
             hint = "a folder under the output folder is a link to the sources: remove the link, or choose another"
-            yield Problem("overwrites-source", message, _place(recipe, settings, ("output", "folder")), hint=hint)
+            place = _place(recipe, settings, recipe.loc(one.step, "output", "folder"))
+            yield Problem("overwrites-source", message, place, hint=hint)
             return
 
 
 def _too_many(recipe: Recipe, settings: Settings) -> Problem:
     message = f"the recipe wants more than {WANTED_MAX} pictures: its sources × their prompts × their presets"
     hint = "narrow `include`, or write several recipes"
-    return Problem("too-many-items", message, _place(recipe, settings, ("sources",)), hint=hint)
+    loc = recipe.loc(recipe.steps[0], "sources")[:1]
+    return Problem("too-many-items", message, _place(recipe, settings, loc), hint=hint)
 
 
 def _too_long(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
@@ -253,7 +285,7 @@ def _too_long(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> I
     for one in wanted:
         if len(str(one.output).encode()) > PATH_BYTES_MAX:
             message = f"the path of the result of `{one.rel[:100]}…` has more than {PATH_BYTES_MAX} bytes"
-            yield Problem("output-too-long", message, _place(recipe, settings, ("output", "name")))
+            yield Problem("output-too-long", message, _place(recipe, settings, _name_of(recipe, one)))
 
 
 def _is_recordable(picture: Path) -> bool:
@@ -265,9 +297,9 @@ def _is_recordable(picture: Path) -> bool:
     return True
 
 
-def _bad_file_name(recipe: Recipe, settings: Settings, position: int, picture: Path) -> Problem:
+def _bad_file_name(recipe: Recipe, settings: Settings, step: Step, position: int, picture: Path) -> Problem:
     name = picture.name.encode(errors="surrogateescape").decode(errors="replace")
-    place = _place(recipe, settings, ("sources", position, "folder"))
+    place = _place(recipe, settings, recipe.loc(step, "sources", position, "folder"))
     message = f"the name of the picture `{name}` is not UTF-8, so it cannot be recorded"
     return Problem("bad-file-name", message, place, hint="rename the file, or leave it out with `exclude`")
 

@@ -2,43 +2,45 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runner import __version__, images, items, plan, policy
 from runner.booking import Means, Stop
 from runner.diagnostics import ApprovalRefused, Problem, Problems
-from runner.drafts import draft, shown
+from runner.drafts import draft, made_of, shown
 from runner.errors import ExitCode, UsageError
-from runner.execution import Purchase, Tally
+from runner.execution import Purchase, Tally, Terms
 from runner.identity import author_of_file, git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
 from runner.ledger.values import Approved, Cap, RunFacts
 from runner.money import short, show
-from runner.plan import Draft, Plan
+from runner.plan import Draft, Facts, Headroom, Item, Part, Plan
 from runner.project import load_all
-from runner.recipe import Recipe
+from runner.recipe import Recipe, Step
 from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
 from runner.windows import PERIODS
+
+# Step, source path, prompt and preset name.
+PlaceOf = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
 
-    `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (source path, prompt and
-    preset name); None: all.
+    `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`place_of`); None: all.
     """
 
     again: bool = False
     limit: int | None = None
     canary: int | None = None
     slot: str | None = None
-    only: frozenset[tuple[str, str, str]] | None = None
+    only: frozenset[PlaceOf] | None = None
 
 
 def home(settings: Settings) -> Path:
@@ -125,7 +127,7 @@ def make_plan(
         raise Problems(problems)
     drafts = draft(recipe, wanted, settings.root)
     if wishes.only is not None:
-        drafts = [one for one in drafts if (one.source_path, one.prompt_name, one.preset_name) in wishes.only]
+        drafts = [one for one in drafts if place_of(one) in wishes.only]
     made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after)
     problems = policy.plan_problems(made, recipe, settings)
     if problems:
@@ -146,39 +148,108 @@ def plan_of(
 ) -> Plan:
     """As `make_plan`, of drafts that were made already; asks no policy."""
     workspace = settings.workspaces[recipe.workspace]
-    facts = usage.facts(
+    decided: dict[str, Item] = {}
+    parts: list[Part] = []
+    windows: Sequence[Headroom] = ()
+    # Step by step: what a step has brought decides what the next one is made of.
+    for step in recipe.steps:
+        own = [
+            _made_of_result(recipe, one, decided, results)
+            for one in drafts
+            if one.step == step.name and (one.origin is None or one.origin in decided)
+        ]
+        facts = _facts(own, recipe, step, settings, database, results, at=at)
+        for one in own:
+            origin = None if one.origin is None else decided[one.origin]
+            decided[one.output_path] = plan.decide(one, facts, step.model, reroll=wishes.again, origin=origin)
+        parts.append(Part(step.name, step.model, facts.price, step.origin))
+        windows = facts.windows
+    made = plan.assemble(
+        parts,
+        list(decided.values()),
+        windows,
+        recipe=recipe.name,
+        workspace=workspace.account,
+        currency=workspace.unit,
+        zone=workspace.time_zone,
+        limit=wishes.limit,
+        after=after,
+    )
+    for part in made.parts:
+        if made.buys[part.name] and part.price.ceiling_micros is None:
+            raise UsageError(
+                f"nobody knows what one request of {part.model} may cost: workspace {workspace.name} declares no "
+                "ceiling and the ledger has seen no bill",
+                f'add to [workspaces.{workspace.name}] in {FILE_NAME}: ceilings = {{ "{part.model}" = "0.70" }}, with '
+                "the most that one request may cost",
+            )
+    return made
+
+
+def place_of(one: Draft) -> PlaceOf:
+    """Which of a recipe's items it is, whatever is in the picture: step, source path, prompt and preset name."""
+    return one.step, one.source_path, one.prompt_name, one.preset_name
+
+
+def _facts(
+    drafts: Sequence[Draft],
+    recipe: Recipe,
+    step: Step,
+    settings: Settings,
+    database: Database,
+    results: images.Results,
+    *,
+    at: datetime,
+) -> Facts:
+    workspace = settings.workspaces[recipe.workspace]
+    return usage.facts(
         database,
         drafts,
         workspace=workspace.account,
         recipe=recipe.name,
-        model=recipe.model,
-        declared_micros=workspace.ceilings.get(recipe.model),
+        model=step.model,
+        declared_micros=workspace.ceilings.get(step.model),
         zone=workspace.time_zone,
         caps=caps_of(workspace, recipe),
         at=at,
         is_kept=lambda digest: results.path(digest) is not None,
         is_same_file=_is_file_of_digest,
     )
-    made = plan.build(
-        drafts,
-        facts,
-        recipe=recipe.name,
-        workspace=workspace.account,
-        model=recipe.model,
-        currency=workspace.unit,
-        zone=workspace.time_zone,
-        reroll=wishes.again,
-        limit=wishes.limit,
-        after=after,
-    )
-    if made.buy_count and made.price.ceiling_micros is None:
-        raise UsageError(
-            f"nobody knows what one request of {recipe.model} may cost: workspace {workspace.name} declares no ceiling "
-            "and the ledger has seen no bill",
-            f'add to [workspaces.{workspace.name}] in {FILE_NAME}: ceilings = {{ "{recipe.model}" = "0.70" }}, with '
-            "the most that one request may cost",
-        )
-    return made
+
+
+def _made_of_result(recipe: Recipe, one: Draft, decided: Mapping[str, Item], results: images.Results) -> Draft:
+    """A draft with the picture that it is made of, where that was paid for and stays as it is."""
+    origin = None if one.origin is None else decided[one.origin]
+    if origin is None or origin.action not in ("skip", "restore") or not one.awaits:
+        return one
+    digest = origin.paid.result_digest if origin.paid else None
+    if digest is None:
+        return one
+    file = results.path(digest)
+    if file is None and origin.action == "skip" and _is_exactly(origin.draft.output, digest):
+        file = origin.draft.output  # its kept result was removed, and what was delivered is the same
+    return one if file is None else made_of(recipe, one, file)
+
+
+def _is_exactly(path: Path, digest: str) -> bool:
+    try:
+        return images.digests(path)[0] == digest
+    except OSError:
+        return False
+
+
+def follower(recipe: Recipe, settings: Settings, means: Means, wishes: Wishes) -> Callable[[Item, str], Item]:
+    """What decides, in a run, about what is made of a result that has just come; `str` is that result's digest."""
+
+    def follow(item: Item, result_digest: str) -> Item:
+        file = means.results.path(result_digest)
+        if file is None:
+            return replace(item, action="hold", reason=f"the kept result of `{item.draft.origin}` is gone")
+        one, step = made_of(recipe, item.draft, file), recipe.step(item.draft.step)
+        facts = _facts([one], recipe, step, settings, means.ledger.database, means.results, at=means.now())
+        return plan.decide(one, facts, step.model, reroll=wishes.again)
+
+    return follow
 
 
 def _is_file_of_digest(path: Path, digest: str) -> bool:
@@ -213,14 +284,16 @@ def refuse_unapproved(plans: Sequence[Plan], settings: Settings) -> None:
 
 def canary_stop(made: Plan, tally: Tally) -> Stop | None:
     """Why the others must not be bought after the canary, or None: all of it came, at the planned price."""
-    unit, planned = made.currency, made.price.expected_micros
-    assert planned is not None
+    unit = made.currency
     if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
         again = f"look at them, then `omixa run {made.recipe}` buys the others"
         return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
-    dearest = max(done.billed_micros for done in tally.bought)
-    if dearest > planned:
-        message = f"a picture of the canary cost {show(dearest, unit)}, and the plan expects {show(planned, unit)}"
+    expected = {part.name: part.price.expected_micros or 0 for part in made.parts}
+    for done in tally.bought:
+        cost, planned = done.billed_micros, expected[done.item.draft.step]
+        if cost <= planned:
+            continue
+        message = f"a picture of the canary cost {show(cost, unit)}, and the plan expects {show(planned, unit)}"
         return Stop("canary", f"{message}; the others are not bought", f"`omixa plan {made.recipe}` has the new price")
     return None
 
@@ -247,6 +320,14 @@ def exit_code(made: Plan, tally: Tally) -> ExitCode:
         return ExitCode.BUDGET
     failed = tally.left or any(done.kind in ("declined", "unsent", "unsuitable", "unusable") for done in tally.troubles)
     return ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK
+
+
+def check_writable(recipe: Recipe, made: Plan) -> None:
+    """Raise DiskError when an output folder that the plan would write to cannot be written."""
+    writing = {item.draft.step for item in made.items if item.action in ("buy", "restore")}
+    for step in recipe.steps:
+        if step.name in writing:
+            images.check_writable(step.output.folder)
 
 
 def sweep(made: Plan) -> None:
@@ -277,11 +358,9 @@ def begin(
     if approved is None:
         refuse_unapproved([made], settings)
     workspace = settings.workspaces[recipe.workspace]
-    assert made.price.ceiling_micros is not None
     uid = uuid.uuid4().hex
     declared = [recipe.path, settings.root / FILE_NAME]
-    if recipe.contract.file is not None:
-        declared.append(settings.root / recipe.contract.file)
+    declared += [settings.root / step.contract.file for step in recipe.steps if step.contract.file is not None]
     git = git_state(settings.root, declared)
     refuse_uncommitted(recipe, settings)
     run = RunFacts(
@@ -311,18 +390,21 @@ def begin(
         run_id = means.ledger.begin_run(run, at=means.now(), approved=approved)
         for folder in (means.spool, work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if recipe.output.provenance:
+        stamped = [shown(step.output.folder, settings.root) for step in recipe.steps if step.output.provenance]
+        if stamped:
             with suppress(OSError):  # who recovers this run would then deliver without
-                means.stamps(uid).touch()
+                means.stamps(uid).write_text("\n".join(stamped), encoding="utf-8")
         yield (
             Purchase(
                 run_id=run_id,
                 run=run,
-                contract=recipe.contract,
+                terms={
+                    step.name: Terms(step.contract, ceiling, step.output.format, step.output.flatten)
+                    for step, part in zip(recipe.steps, made.parts, strict=True)
+                    if (ceiling := part.price.ceiling_micros) is not None
+                },
                 caps=[*caps_of(workspace, recipe, uid), *([] if approved is None else [approved.cap])],
-                ceiling_micros=made.price.ceiling_micros,
-                output_format=recipe.output.format,
-                flatten=recipe.output.flatten,
+                follow=follower(recipe, settings, means, wishes),
                 work=work,
                 again=wishes.again,
                 concurrency=workspace.concurrency,

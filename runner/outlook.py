@@ -205,7 +205,7 @@ def _plan(
     except UsageError as error:
         return error.message
     if made.price.ceiling_micros is None:
-        return f"nobody knows what one request of {recipe.model} may cost"
+        return f"nobody knows what one request of {made.model} may cost"
     return made
 
 

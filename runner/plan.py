@@ -25,6 +25,10 @@ class Draft:
     project, posix. `output_size` is None when nothing stands at the output path. Without a source picture, `source` and
     `picture` are None, and `source_path` is empty. `resembles`: the result should show what the source shows.
     `provenance`: whether the file is to say which attempt made it.
+
+    `step` is empty in a recipe of one. What takes the result of an earlier step names that one's output path as
+    `origin`, which is its `source_path`, too; `source` is then the kept result. Until that is bought there is none, and
+    `key` is None: then `lineage`, which says what is to be made of what, stands in for it.
     """
 
     source: Path | None
@@ -42,6 +46,19 @@ class Draft:
     output_size: int | None
     provenance: bool = False
     resembles: bool = True
+    step: str = ""
+    origin: str | None = None
+    lineage: str | None = None
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the picture that it is to be made of is still to be bought."""
+        return self.origin is not None and self.key is None and self.fault is None
+
+    @property
+    def identity(self) -> str | None:
+        """What is the same for all that is one purchase; None: it cannot be sent."""
+        return self.key or (self.lineage if self.awaits else None)
 
     @property
     def told(self) -> str:
@@ -167,20 +184,50 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One step of a plan: what one request of its model costs. `name` is empty in a recipe of one step."""
+
+    name: str
+    model: str
+    price: Price
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Every item of one recipe with its decision, what it may cost, and each budget's headroom.
 
-    `zone` is the workspace's time zone.
+    `zone` is the workspace's time zone. `parts`: the recipe's steps in their order. Items stand in the order in which
+    they are bought: what is made of a result comes right after it.
     """
 
     recipe: str
     workspace: str
-    model: str
+    parts: Sequence[Part]
     currency: str
     zone: str
     items: Sequence[Item]
-    price: Price
     windows: Sequence[Headroom]
+
+    @property
+    def model(self) -> str:
+        """The model that is asked; of several steps all, in their order."""
+        return " + ".join(dict.fromkeys(part.model for part in self.parts))
+
+    @property
+    def price(self) -> Price:
+        """What one request costs. Of several models: the highest ceiling, and the mean of what is expected, rounded up,
+        by how many each step buys (or evenly, when none is bought).
+        """
+        return price_of(self.parts, self.buys)
+
+    @property
+    def buys(self) -> Mapping[str, int]:
+        """How many requests each step would send."""
+        found = {part.name: 0 for part in self.parts}
+        for item in self.of("buy"):
+            found[item.draft.step] += 1
+        return found
 
     def of(self, action: Action) -> list[Item]:
         """The items with that decision, in order."""
@@ -193,20 +240,51 @@ class Plan:
 
     @property
     def expected_micros(self) -> int:
-        """What the purchases should cost. Raises TypeError when no price is known: check `price` first."""
-        assert self.price.expected_micros is not None
-        return self.buy_count * self.price.expected_micros
+        """What the purchases should cost. The price of each step that buys must be known."""
+        return sum(_times(self.buys[part.name], part.price.expected_micros) for part in self.parts)
 
     @property
     def worst_micros(self) -> int:
-        """The most the purchases may cost."""
-        assert self.price.ceiling_micros is not None
-        return self.buy_count * self.price.ceiling_micros
+        """The most the purchases may cost. The price of each step that buys must be known."""
+        return sum(_times(self.buys[part.name], part.price.ceiling_micros) for part in self.parts)
 
     @property
     def fits(self) -> int:
         """How many of the purchases fit into every budget."""
-        return min([self.buy_count, *(window.fits(self.price) for window in self.windows)])
+        return min([self.buy_count, *(self.fits_into(window) for window in self.windows)])
+
+    def fits_into(self, window: Headroom) -> int:
+        """How many requests fit into a window: of one model as there is room for, of several of those to be sent."""
+        if not self.buy_count or len({part.model for part in self.parts}) == 1:
+            return window.fits(self.price)
+        prices = {part.name: part.price for part in self.parts}
+        left, count = window.left_micros, 0
+        for item in self.of("buy"):
+            price = prices[item.draft.step]
+            if price.ceiling_micros is None or left < price.ceiling_micros:
+                break
+            left -= price.expected_micros or 0
+            count += 1
+        return count
+
+
+def price_of(parts: Sequence[Part], counts: Mapping[str, int]) -> Price:
+    """What one of so many requests costs (by the names of their steps), as `Plan.price` says it."""
+    first, *others = parts
+    if all(part.model == first.model for part in others):
+        return first.price
+    weights = [counts[part.name] for part in parts] if any(counts.values()) else [1] * len(parts)
+    ceilings = [part.price.ceiling_micros for part in parts]
+    expected = [part.price.expected_micros for part in parts]
+    if None in ceilings or None in expected:
+        return Price(None, None, None)
+    total = sum(_times(weight, micros) for weight, micros in zip(weights, expected, strict=True))
+    return Price(max(micros or 0 for micros in ceilings), None, -(-total // sum(weights)))
+
+
+def _times(count: int, micros: int | None) -> int:
+    assert micros is not None or not count
+    return count * (micros or 0)
 
 
 def item_key(
@@ -255,32 +333,88 @@ def build(
     limit: int | None = None,
     after: Sequence[Plan] = (),
 ) -> Plan:
-    """Decide every draft. `reroll` buys again what was paid before; `limit` is the most that may be bought.
+    """A plan of one step: every draft decided (`decide`), and put together with the others (`assemble`)."""
+    items = [decide(draft, facts, model, reroll=reroll) for draft in drafts]
+    parts = [Part("", model, facts.price)]
+    return assemble(
+        parts,
+        items,
+        facts.windows,
+        recipe=recipe,
+        workspace=workspace,
+        currency=currency,
+        zone=zone,
+        limit=limit,
+        after=after,
+    )
 
-    `after` are plans that will be run first: what they buy is not bought again, and is taken from the budgets.
+
+def assemble(
+    parts: Sequence[Part],
+    items: Sequence[Item],
+    windows: Sequence[Headroom],
+    *,
+    recipe: str,
+    workspace: str,
+    currency: str,
+    zone: str,
+    limit: int | None = None,
+    after: Sequence[Plan] = (),
+) -> Plan:
+    """The decided items of all steps as one plan: equal ones are bought once, and `limit` is the most that is bought.
+
+    `after` are plans that will be run first: what they buy is not bought again, and is taken from the budgets. An item
+    comes after the one whose result it takes.
     """
-    items: list[Item] = []
     earlier = [made for made in after if made.workspace == workspace]
-    first_of = {item.draft.key: item.draft.output_path for made in earlier for item in made.of("buy") if item.draft.key}
+    first_of = {
+        item.draft.identity: item.draft.output_path
+        for made in earlier
+        for item in made.of("buy")
+        if item.draft.identity is not None
+    }
+    found: list[Item] = []
+    later: set[str] = set()
     bought = 0
-    for draft in drafts:
-        item = _decide(draft, facts, model, reroll=reroll)
-        if item.action == "buy" and draft.key is not None:
-            if draft.key in first_of:
-                first = first_of[draft.key]
+    for item in _in_turn(items):
+        draft = item.draft
+        if item.action == "buy" and draft.identity is not None:
+            if draft.identity in first_of:
+                first = first_of[draft.identity]
                 item = Item(draft, "restore", f"same content and options as `{first}`: bought once", after=first)
+            elif draft.awaits and draft.origin in later:
+                item = replace(item, action="later", reason=f"made of `{draft.origin}`, which is not bought now")
             elif limit is not None and bought >= limit:
                 item = replace(item, action="later", reason=f"beyond --limit {limit}: {item.reason}")
             else:
-                first_of[draft.key] = draft.output_path
+                first_of[draft.identity] = draft.output_path
                 bought += 1
-        items.append(item)
+        if item.action == "later":
+            later.add(draft.output_path)
+        found.append(item)
     planned = sum(made.expected_micros for made in earlier if made.buy_count)
     headrooms = [
         replace(window, open_micros=window.open_micros + planned) if window.scope == "workspace" else window
-        for window in facts.windows
+        for window in windows
     ]
-    return Plan(recipe, workspace, model, currency, zone, items, facts.price, headrooms)
+    return Plan(recipe, workspace, parts, currency, zone, found, headrooms)
+
+
+def _in_turn(items: Sequence[Item]) -> Iterable[Item]:
+    """The items with what is made of each right behind it: a picture goes all its way before the next one begins."""
+    made_of: dict[str, list[Item]] = {}
+    for item in items:
+        if item.draft.origin is not None:
+            made_of.setdefault(item.draft.origin, []).append(item)
+    if not made_of:
+        return items
+    found: list[Item] = []
+    waiting = [item for item in reversed(items) if item.draft.origin is None]
+    while waiting:
+        item = waiting.pop()
+        found.append(item)
+        waiting += reversed(made_of.get(item.draft.output_path, []))
+    return found
 
 
 def unsuitable(found: Picture | Unsuitable) -> str | None:
@@ -288,8 +422,18 @@ def unsuitable(found: Picture | Unsuitable) -> str | None:
     return found.reason if isinstance(found, Unsuitable) else None
 
 
-def _decide(draft: Draft, facts: Facts, model: str, *, reroll: bool) -> Item:
+def decide(draft: Draft, facts: Facts, model: str, *, reroll: bool = False, origin: Item | None = None) -> Item:
+    """What is to be done about a draft, and why. `reroll` buys again what was paid before.
+
+    `origin`: the item whose result it is to be made of, decided; None: it is made of a picture that is there, or of
+    none.
+    """
     key = draft.key
+    if origin is not None and origin.action in ("hold", "unsuitable"):
+        held = "is held back" if origin.action == "hold" else "cannot be made"
+        return Item(draft, "hold", f"made of `{origin.draft.output_path}`, which {held}: {origin.reason}")
+    if draft.awaits:
+        return _decide_awaiting(draft, facts, origin)
     if key is None:
         return Item(draft, "unsuitable", draft.fault or "cannot be sent")
     if key in facts.live:
@@ -310,6 +454,16 @@ def _decide(draft: Draft, facts: Facts, model: str, *, reroll: bool) -> Item:
             "the same input would be declined again",
         )
     return Item(draft, "buy", _why_new(draft, facts, model))
+
+
+def _decide_awaiting(draft: Draft, facts: Facts, origin: Item | None) -> Item:
+    """What is made of a result that is still to be bought: only then it is known whether it was bought before."""
+    if origin is None or origin.action == "skip" or (origin.action == "restore" and origin.after is None):
+        return Item(draft, "hold", f"made of `{draft.origin}`, whose kept result is gone: --reroll buys it again")
+    if draft.output_size is not None and not _is_ours(draft, facts):
+        return Item(draft, "hold", _FOREIGN)
+    before = "new" if facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name)) is None else "again"
+    return Item(draft, "buy", f"{before}: made of `{draft.origin}`, which is bought first")
 
 
 _FOREIGN = (
@@ -353,7 +507,8 @@ def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
 
 def _why_new(draft: Draft, facts: Facts, model: str) -> str:
     before = facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name))
-    if before is None:
+    # Another step may have asked another model about the same picture.
+    if before is None or (draft.step and before.model != model):
         return "new"
     changes = []
     if before.model != model:

@@ -47,7 +47,11 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class FrozenItem(Declared):
-    """One item with its decision. `digest`: of the picture; None: it cannot be sent. Paths are as in the ledger."""
+    """One item with its decision. `digest`: of the picture; None: it cannot be sent. Paths are as in the ledger.
+
+    `step` is empty in a recipe of one. What is made of a result that is still to be bought has no key and no digest;
+    `lineage` then says what is to be made of what.
+    """
 
     action: Literal["buy", "restore", "skip", "hold", "unsuitable", "later"]
     key: Digest | None
@@ -59,10 +63,22 @@ class FrozenItem(Declared):
     preset: str
     options: dict[str, str]
     output: str
+    step: str = ""
+    lineage: Digest | None = None
+
+
+class FrozenPrice(Declared):
+    """What one request of a model costs."""
+
+    ceiling: Amount | None
+    expected: Amount | None
 
 
 class FrozenRecipe(Declared):
-    """One recipe of the plan. `author`: as git has the last commit of its file; None: not known."""
+    """One recipe of the plan. `author`: as git has the last commit of its file; None: not known.
+
+    `prices`: of each model, where there are several steps; `ceiling` and `expected` are then None.
+    """
 
     name: str
     path: str
@@ -76,6 +92,7 @@ class FrozenRecipe(Declared):
     expected_cost: Amount
     worst_cost: Amount
     items: list[FrozenItem]
+    prices: dict[str, FrozenPrice] | None = None
 
 
 class FrozenWorkspace(Declared):
@@ -187,26 +204,37 @@ def _budget(caps: Mapping[str, int]) -> dict[str, str]:
 
 
 def _frozen_recipe(recipe: Recipe, plan: Plan, author: str | None, settings: Settings) -> dict[str, Any]:
-    price, priced = plan.price, bool(plan.buy_count)
-    return {
+    priced, is_graph = bool(plan.buy_count), len(plan.parts) > 1
+    price = plan.parts[0].price
+    found: dict[str, Any] = {
         "name": recipe.name,
         "path": recipe.path.relative_to(settings.root).as_posix(),
         "digest": recipe.digest,
         "author": author,
         "model": plan.model,
         "budget": _budget(recipe.budget),
-        "ceiling": None if price.ceiling_micros is None else exact(price.ceiling_micros),
-        "expected": None if price.expected_micros is None else exact(price.expected_micros),
+        "ceiling": None if is_graph else _known(price.ceiling_micros),
+        "expected": None if is_graph else _known(price.expected_micros),
         "buy": plan.buy_count,
         "expected_cost": exact(plan.expected_micros if priced else 0),
         "worst_cost": exact(plan.worst_micros if priced else 0),
         "items": [_frozen_item(item) for item in plan.items],
     }
+    if is_graph:
+        found["prices"] = {
+            part.model: {"ceiling": _known(part.price.ceiling_micros), "expected": _known(part.price.expected_micros)}
+            for part in plan.parts
+        }
+    return found
+
+
+def _known(micros: int | None) -> str | None:
+    return None if micros is None else exact(micros)
 
 
 def _frozen_item(item: Item) -> dict[str, Any]:
     draft = item.draft
-    return {
+    found = {
         "action": item.action,
         "key": draft.key,
         "source": draft.source_path,
@@ -218,6 +246,11 @@ def _frozen_item(item: Item) -> dict[str, Any]:
         "options": _texts(draft.options),
         "output": draft.output_path,
     }
+    if draft.step:
+        found["step"] = draft.step
+    if draft.awaits:
+        found["lineage"] = draft.lineage
+    return found
 
 
 def _texts(options: Mapping[str, OptionValue]) -> dict[str, str]:
@@ -295,27 +328,35 @@ def _lowered(whose: str, was: Mapping[str, str], now: Mapping[str, str], currenc
 
 def _dearer(frozen: FrozenRecipe, plan: Plan) -> Iterator[Problem]:
     """A price that has risen. One that has fallen keeps nobody from buying what was approved for more."""
-    pairs = (
-        ("the most that one may cost", frozen.ceiling, plan.price.ceiling_micros),
-        ("what one is expected to cost", frozen.expected, plan.price.expected_micros),
-    )
+    prices = frozen.prices or {plan.model: FrozenPrice(ceiling=frozen.ceiling, expected=frozen.expected)}
+    pairs = []
+    for part in {part.model: part for part in plan.parts}.values():
+        was, of = prices.get(part.model, _UNPRICED), f" of {part.model}" if frozen.prices else ""
+        pairs.append((f"the most that one{of} may cost", was.ceiling, part.price.ceiling_micros))
+        pairs.append((f"what one{of} is expected to cost", was.expected, part.price.expected_micros))
     for what, text, now in pairs:
-        was = None if text is None else money.declared(text)
-        if now is not None and (was is None or now > was):
-            told = "not known" if was is None else show(was, plan.currency)
+        before = None if text is None else money.declared(text)
+        if now is not None and (before is None or now > before):
+            told = "not known" if before is None else show(before, plan.currency)
             message = f"{frozen.name}: {what} was {told} when the plan was made, and is {show(now, plan.currency)} now"
             yield Problem("price-raised", message, hint=_ANEW)
 
 
+_UNPRICED = FrozenPrice(ceiling=None, expected=None)
+
+
 def _touched(frozen: FrozenRecipe, plan: Plan) -> Iterator[Problem]:
     """What is to be bought, and is not what it was."""
-    now = {_place(item.draft): item.draft for item in plan.items}
+    now = {_place(item.draft): item for item in plan.items}
+    made = {item.draft.output_path: item for item in plan.items}
     found: dict[str, list[str]] = {}
     for item in frozen.items:
         if item.action != "buy":
             continue
-        draft = now.get((item.source, item.prompt, item.preset))
-        code = _change(item, draft)
+        found_now = now.get(place_of(item))
+        if item.lineage is not None and found_now is not None and _is_ended(found_now, made):
+            continue  # it is not bought any more, because what it was to be made of did not come
+        code = _change(item, None if found_now is None else found_now.draft)
         if code is not None:
             found.setdefault(code, []).append(item.source or item.output)
     for code, sources in found.items():
@@ -334,31 +375,57 @@ _WHAT = {
 }
 
 
+def _is_ended(item: Item, made: Mapping[str, Item]) -> bool:
+    """Whether what an item is made of, or that is made of, is held back now: so it is not bought either."""
+    origin = made.get(item.draft.origin or "")
+    return origin is not None and (origin.action in ("hold", "unsuitable") or _is_ended(origin, made))
+
+
 def _change(item: FrozenItem, draft: Draft | None) -> str | None:
+    if draft is not None and draft.origin is not None and item.lineage is not None:
+        return _change_of_made(item, draft)
     if draft is None or (draft.source is not None and draft.picture is None and not draft.source.exists()):
         return "picture-gone"
     # Where the model takes no picture, there is none, and was none.
-    if draft.source is not None and draft.picture is None:
+    if draft.awaits or (draft.source is not None and draft.picture is None):
         return "picture-touched"
     if item.digest != (None if draft.picture is None else draft.picture.digest):
         return "picture-touched"
+    changed = _change_of_request(item, draft)
+    if changed is not None:
+        return changed
+    return "item-changed" if draft.key != item.key else None
+
+
+def _change_of_made(item: FrozenItem, draft: Draft) -> str | None:
+    """What was to be made of a result that had not come: it is as it was when it is made of the same."""
+    changed = _change_of_request(item, draft)
+    if changed is not None:
+        return changed
+    return "picture-touched" if draft.lineage != item.lineage else None
+
+
+def _change_of_request(item: FrozenItem, draft: Draft) -> str | None:
     negative = None if draft.negative is None else digest(draft.negative)
     if (digest(draft.prompt), negative) != (item.prompt_digest, item.negative_digest):
         return "prompt-changed"
     if _texts(draft.options) != item.options:
         return "options-changed"
-    if draft.output_path != item.output:
-        return "output-changed"
-    return "item-changed" if draft.key != item.key else None
+    return "output-changed" if draft.output_path != item.output else None
 
 
-def _place(draft: Draft) -> tuple[str, str, str]:
-    return draft.source_path, draft.prompt_name, draft.preset_name
+def _place(draft: Draft) -> tuple[str, str, str, str]:
+    return draft.step, draft.source_path, draft.prompt_name, draft.preset_name
+
+
+def place_of(item: FrozenItem) -> tuple[str, str, str, str]:
+    """Which of a recipe's items it is (`jobs.place_of`)."""
+    return item.step, item.source, item.prompt, item.preset
 
 
 def only(frozen: FrozenRecipe, plan: Plan) -> Plan:
     """The plan as it is now, without any purchase that is not in the frozen one."""
-    approved = {(one.source, one.prompt, one.preset) for one in frozen.items if one.action == "buy"}
+    approved = {place_of(one) for one in frozen.items if one.action == "buy"}
 
     def kept(item: Item) -> Item:
         if item.action != "buy" or _place(item.draft) in approved:

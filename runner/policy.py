@@ -71,9 +71,11 @@ def plan_problems(made: Plan, recipe: Recipe, settings: Settings) -> list[Proble
     """
     policy = settings.policy
     found = recipe_problems(policy, recipe, settings.root)
-    if made.price.ceiling_micros is not None:
-        workspace = settings.workspaces[recipe.workspace]
-        found += price_problems(policy, workspace, recipe.model, made.price.ceiling_micros, settings.root)
+    workspace = settings.workspaces[recipe.workspace]
+    ceilings = {part.model: part.price.ceiling_micros for part in made.parts}
+    for model, ceiling in ceilings.items():
+        if ceiling is not None:
+            found += price_problems(policy, workspace, model, ceiling, settings.root)
     if policy.forbidden_words and not any(problem.code == "policy-word" for problem in found):
         for draft in made.items:
             words = words_in(draft.draft.prompt, policy.forbidden_words)
@@ -87,8 +89,7 @@ def plan_problems(made: Plan, recipe: Recipe, settings: Settings) -> list[Proble
 def uncommitted(recipe: Recipe, settings: Settings, state: Callable[[Path], GitState]) -> list[Problem]:
     """Each file that says what to buy and is not as git has it. `state` tells of one file."""
     files = [settings.root / FILE_NAME, recipe.path]
-    if recipe.contract.file is not None:
-        files.append(settings.root / recipe.contract.file)
+    files += [settings.root / step.contract.file for step in recipe.steps if step.contract.file is not None]
     files += [settings.root / prompt.file for prompt in recipe.prompts.values() if prompt.file is not None]
     files += [settings.root / name for prompt in recipe.prompts.values() for name in prompt.included]
     found = []
@@ -144,11 +145,13 @@ def _label_problems(policy: Policy, recipe: Recipe, root: Path) -> Iterator[Prob
 
 def _folder_problems(policy: Policy, recipe: Recipe, root: Path, *, links: bool) -> Iterator[Problem]:
     places: list[tuple[Path, Loc]] = [
-        (source.folder, ("sources", at, "folder"))
-        for at, source in enumerate(recipe.sources)
+        (source.folder, recipe.loc(step, "sources", at, "folder"))
+        for step in recipe.steps
+        for at, source in enumerate(step.sources)
         if source.folder is not None
     ]
-    for folder, loc in [*places, (recipe.output.folder, ("output", "folder"))]:
+    places += [(step.output.folder, recipe.loc(step, "output", "folder")) for step in recipe.steps]
+    for folder, loc in places:
         if not is_allowed(folder, policy, root, links=links):
             listed = ", ".join(f"`{name}`" for name in policy.allowed_folders[:10])
             yield Problem(

@@ -24,8 +24,10 @@ class PromptText:
     origin: str
 
 
-def text_for(recipe: Recipe, prompt_name: str, *, picture: Path | None, rel: str) -> PromptText | str:
-    """The text for one picture, or the reason why there is none.
+def text_for(
+    recipe: Recipe, contract: Contract, prompt_name: str, *, picture: Path | None, rel: str
+) -> PromptText | str:
+    """The text for one picture and the model that has this contract, or the reason why there is none.
 
     `rel` is the picture's path relative to its source folder, with forward slashes. A sidecar, such as
     `photo.jpg.prompt.txt`, is taken literally and replaces the text of the prompt, not its negative. `picture` None:
@@ -49,7 +51,7 @@ def text_for(recipe: Recipe, prompt_name: str, *, picture: Path | None, rel: str
         origin = f"file:{prompt.file}" if prompt.file else "recipe"
         subject = f"prompt `{prompt_name}`"
     negative = fill(prompt.negative, values) if prompt.negative is not None else None
-    fault_text = _fault(recipe.contract, text, negative, subject)
+    fault_text = _fault(contract, text, negative, subject)
     return fault_text if fault_text is not None else PromptText(text, negative or None, origin)
 
 

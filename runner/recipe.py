@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, InstanceOf, ValidationError
 
@@ -13,17 +13,19 @@ from runner.contracts import CONTRACTS
 from runner.contracts.contract import Contract, OptionValue
 from runner.declared import Declared, absolute, in_order, key_problems, shape_problems, shown_path, size_problems
 from runner.diagnostics import Problem, Problems
-from runner.recipe_checks import cross_problems
+from runner.recipe_checks import cross_problems, graph_problems
 from runner.recipe_prompts import Prompt, read_prompts
 from runner.recipe_tables import (
     DRAWN_NAME,
     NAMELESS,
     PICTURES,
     DrawnFile,
+    GraphFile,
     OutputTable,
     RecipeFile,
     ScheduleTable,
     SourceTable,
+    StepTable,
     UnknownFile,
     WordlessFile,
 )
@@ -41,6 +43,14 @@ _ITEMS_MAX: dict[Loc, int] = {
     ("sources", "*", "prompt"): 100,
     ("sources", "*", "preset"): 100,
     ("preset",): 100,
+    ("steps",): 20,
+    ("steps", "*", "sources"): 100,
+    ("steps", "*", "sources", "*", "include"): 100,
+    ("steps", "*", "sources", "*", "exclude"): 100,
+    ("steps", "*", "sources", "*", "prompt"): 100,
+    ("steps", "*", "sources", "*", "preset"): 100,
+    ("steps", "*", "prompt"): 100,
+    ("steps", "*", "preset"): 100,
     ("prompts",): 100,
     ("presets",): 100,
     ("labels",): 100,
@@ -54,7 +64,8 @@ _ITEMS_MAX: dict[Loc, int] = {
 class Source(Declared):
     """A folder of pictures (absolute), and the names of the prompts and presets each of them is bought with.
 
-    `folder` None: the model takes no source picture, and one is bought for each prompt × preset.
+    `folder` None: what an earlier step makes; or the model takes no source picture, and one is bought for each
+    prompt × preset.
     """
 
     folder: Path | None
@@ -105,31 +116,60 @@ class Schedule(Declared):
         return slots.Timing(self.cron, self.every_s, self.time_zone or workspace_zone)
 
 
+class Step(Declared):
+    """What one model makes of pictures: of those in folders, or of what an earlier step has made.
+
+    `name` is empty for the one step of a recipe that names none. `origin`: the step whose results it takes, with one
+    source that has no folder; None: it takes none. `contract` is that of its model.
+    """
+
+    name: str = NAMELESS
+    model: str
+    origin: str | None = None
+    sources: tuple[Source, ...]
+    output: Output
+    contract: InstanceOf[Contract] = Field(default_factory=lambda data: CONTRACTS[data["model"]])
+
+
 class Recipe(Declared):
     """One checked recipe; `name` is the file's stem.
 
     `digest` is the sha256, in hex, of the bytes that the recipe was read from: the file may have changed since.
-    `budget`: period or `run` → micro-units of the workspace's currency. `presets` are the effective ones: the
-    recipe's own, and those of omixa.toml that it does not declare itself. `contract` is that of its model.
+    `steps`: at least one, each after those it takes from. `budget`: period or `run` → micro-units of the workspace's
+    currency. `presets` are the effective ones: the recipe's own, and those of omixa.toml that it does not declare
+    itself.
     """
 
     name: str
     path: Path
     digest: str
     workspace: str
-    model: str
     description: str | None = None
     cost_centre: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
-    sources: tuple[Source, ...]
+    steps: tuple[Step, ...] = Field(min_length=1)
     prompts: dict[str, Prompt]
     presets: dict[str, dict[str, OptionValue]] = Field(default_factory=dict)
-    output: Output
     budget: dict[str, int] = Field(default_factory=dict)
     allow: Allow = Allow()
     schedule: Schedule | None = None
     canary: int | None = None
-    contract: InstanceOf[Contract] = Field(default_factory=lambda data: CONTRACTS[data["model"]])
+
+    @property
+    def models(self) -> list[str]:
+        """The models of its steps, each once, in their order."""
+        return list(dict.fromkeys(step.model for step in self.steps))
+
+    def step(self, name: str) -> Step:
+        """The step of that name. Raises KeyError."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def loc(self, step: Step, *way: str | int) -> Loc:
+        """The way in the file to what a step says."""
+        return ("steps", self.steps.index(step), *way) if step.name else way
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -150,19 +190,30 @@ def read(path: Path, names: Names) -> tuple[Recipe | None, list[Problem]]:
     too_many = size_problems(file, _ITEMS_MAX)
     if too_many:
         return None, in_order(too_many, where)
-    contract = names.contracts.get(file.data["model"]) if isinstance(file.data.get("model"), str) else None
+    is_graph = "steps" in file.data
+    contract = _contract(file.data, names)
     # Without a model it must have what most recipes must.
-    model = _file_of(contract) if "model" in file.data else RecipeFile
+    model = GraphFile if is_graph else _file_of(contract) if "model" in file.data else RecipeFile
     prompts, of_prompts = read_prompts(file, names.root, contract)
-    found: list[Iterable[Problem]] = [of_prompts, key_problems(file), cross_problems(file, names, contract)]
+    across = graph_problems(file, names, prompts) if is_graph else cross_problems(file, names, contract)
+    found: list[Iterable[Problem]] = [of_prompts, key_problems(file), across]
     try:
         table = model.model_validate(file.data)
     except ValidationError as error:
         found.append(shape_problems(file, model, error))
     # Not looked for further than they are shown: each takes a while to place, and a hostile file has thousands.
     problems = in_order(chain.from_iterable(found), where)
+    if problems:
+        return None, problems
+    steps = [_step(one, names, prompts) for one in (table.steps if is_graph else [table])]
     # The contract of a model that is known is None only where its own file has problems, and those are told there.
-    return (None if problems or contract is None else _resolved(table, file, names, prompts, contract)), problems
+    made = [step for step in steps if step is not None]
+    return (_resolved(table, file, names, prompts, made) if len(made) == len(steps) else None), []
+
+
+def _contract(table: Mapping[str, Any], names: Names) -> Contract | None:
+    model = table.get("model")
+    return names.contracts.get(model) if isinstance(model, str) else None
 
 
 def _file_of(contract: Contract | None) -> type[RecipeFile]:
@@ -173,7 +224,7 @@ def _file_of(contract: Contract | None) -> type[RecipeFile]:
 
 
 def _resolved(
-    table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt], contract: Contract
+    table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt], steps: Iterable[Step]
 ) -> Recipe:
     shared = {name: dict(preset) for name, preset in (names.presets or {}).items()}
     return Recipe(
@@ -181,28 +232,43 @@ def _resolved(
         path=file.path,
         digest=hashlib.sha256(file.raw).hexdigest(),
         workspace=table.workspace,
-        model=table.model,
         description=table.description,
         cost_centre=table.cost_centre,
         labels=table.labels,
-        sources=_sources(table, names.root, prompts, contract),
+        steps=tuple(steps),
         # What has no prompt is bought with the nameless one, of which nothing is sent.
         prompts=prompts or {NAMELESS: Prompt(name=NAMELESS, text="")},
         presets={NAMELESS: {}, **shared, **table.presets},
-        output=_output(table.output, names.root, contract),
         budget=table.budget.caps(),
         allow=Allow(style_preset=tuple(table.allow.style_preset), sixteen_bit=table.allow.sixteen_bit),
         schedule=_schedule(table.schedule) if table.schedule is not None else None,
         canary=table.canary,
-        contract=contract,
     )
 
 
-def _sources(table: RecipeFile, root: Path, prompts: Mapping[str, Prompt], contract: Contract) -> tuple[Source, ...]:
-    names = list(prompts) or [NAMELESS]
-    if contract.pictures is not None:
-        return tuple(_source(source, root, names) for source in table.sources)
-    return (Source(folder=None, prompts=tuple(names), presets=tuple(table.preset or [NAMELESS])),)
+def _step(table: RecipeFile | StepTable, names: Names, prompts: Mapping[str, Prompt]) -> Step | None:
+    """A step, or a recipe that is one; None: its model's own file has problems."""
+    contract = names.contracts[table.model]
+    if contract is None:
+        return None
+    name, origin, chosen = NAMELESS, None, None
+    every = list(prompts) or [NAMELESS]
+    if isinstance(table, StepTable):
+        name, origin, chosen = table.name, table.from_, table.prompt
+        # A model that takes no prompt is asked without one, whatever the other steps have.
+        every = [NAMELESS] if contract.field("prompt") is None else every
+    if table.sources:
+        sources = tuple(_source(source, names.root, every) for source in table.sources)
+    else:
+        sources = (Source(folder=None, prompts=tuple(chosen or every), presets=tuple(table.preset or [NAMELESS])),)
+    return Step(
+        name=name,
+        model=table.model,
+        origin=origin,
+        sources=sources,
+        output=_output(table.output, names.root, contract),
+        contract=contract,
+    )
 
 
 def _output(table: OutputTable, root: Path, contract: Contract) -> Output:

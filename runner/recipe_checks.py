@@ -1,7 +1,7 @@
 """What is wrong with a recipe across its values: asked of the data as written, whatever else is wrong."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,6 +9,7 @@ from runner import slots, templates
 from runner.contracts.contract import Contract
 from runner.declared import absolute, is_path, real, shown, shown_path, similar, tables, unknown
 from runner.diagnostics import Place, Problem, did_you_mean
+from runner.recipe_prompts import Prompt, prompt_problems
 from runner.recipe_tables import (
     DRAWN_NAME_PLACEHOLDERS,
     EXTENSIONS,
@@ -25,17 +26,164 @@ from runner.tomlfile import Loc, TomlFile
 def cross_problems(file: TomlFile, names: Names, contract: Contract | None) -> Iterator[Problem]:
     """Every problem that no single value has: names that nothing has, options that do not fit, folders over folders."""
     yield from _name_problems(file)
-    yield from _reference_problems(file, names)
+    yield from _workspace_problems(file, names)
+    yield from _model_problems(file, (), file.data, names)
     yield from _preset_problems(file, names, contract)
     if contract is not None and contract.pictures is None:
         yield from _drawn_problems(file, names, contract)
     else:
         if contract is not None:
             yield from _top_preset_problems(file)
-        for position, source in enumerate(_source_tables(file)):
+        for position, source in enumerate(_tables_of(file.data, "sources")):
             yield from _source_problems(file, ("sources", position), source, names, contract)
-    yield from _output_problems(file, names.root, contract)
+    yield from _output_problems(file, names.root, contract, (), file.data)
     yield from _schedule_problems(file)
+
+
+def graph_problems(file: TomlFile, names: Names, prompts: Mapping[str, Prompt]) -> Iterator[Problem]:
+    """The same of a recipe of several steps. `prompts` as they were read."""
+    yield from _name_problems(file)
+    yield from _workspace_problems(file, names)
+    for key in ("model", "sources", "output", "preset"):
+        if key in file.data:
+            message = f"`{key}` stands at the top, and each of the `[[steps]]` has its own"
+            yield Problem("unexpected-key", message, file.place((key,)), hint="move it into the steps it is for")
+    steps = _step_tables(file)
+    yield from _step_preset_problems(file, names, steps)
+    for position, step in enumerate(steps):
+        loc: Loc = ("steps", position)
+        yield from _step_name_problems(file, loc, step, steps[:position])
+        yield from _origin_problems(file, loc, step, steps)
+        yield from _model_problems(file, loc, step, names)
+        contract = _contract(step, names)
+        yield from _step_source_problems(file, loc, step, names, contract)
+        yield from _step_prompt_problems(file, loc, step, prompts, contract)
+        yield from _output_problems(file, names.root, contract, loc, step)
+    yield from _schedule_problems(file)
+
+
+def _step_tables(file: TomlFile) -> list[dict[str, Any]]:
+    return _tables_of(file.data, "steps")
+
+
+def _tables_of(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The tables of an array; what is none is reported elsewhere, and is an empty one here."""
+    found = data.get(key)
+    return [one if isinstance(one, dict) else {} for one in found] if isinstance(found, list) else []
+
+
+def _contract(table: Mapping[str, Any], names: Names) -> Contract | None:
+    model = table.get("model")
+    return names.contracts.get(model) if isinstance(model, str) else None
+
+
+def _step_name_problems(
+    file: TomlFile, loc: Loc, step: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    name = step.get("name")
+    if isinstance(name, str) and any(one.get("name") == name for one in earlier):
+        message = f"there are two steps `{shown(name)}`"
+        yield Problem("same-name", message, file.place((*loc, "name"), value=True), hint="give each a name of its own")
+
+
+def _origin_problems(
+    file: TomlFile, loc: Loc, step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    """A step takes from an earlier one, so that none waits for itself."""
+    name, position = step.get("from"), loc[1]
+    assert isinstance(position, int)
+    if not isinstance(name, str):
+        return
+    earlier = [one["name"] for one in steps[:position] if isinstance(one.get("name"), str)]
+    place = file.place((*loc, "from"), value=True)
+    if name == step.get("name"):
+        message = f"step `{shown(name)}` takes from itself"
+        yield Problem("later-step", message, place, hint="name an earlier step, or give it `[[steps.sources]]`")
+    elif name not in earlier and any(one.get("name") == name for one in steps):
+        message = f"`{shown(name)}` is a later step, and a step takes from an earlier one"
+        yield Problem("later-step", message, place, hint=f"write the step `{shown(name)}` above this one")
+    elif name not in earlier:
+        yield unknown("unknown-step", "earlier step", name, earlier, place)
+
+
+def _step_source_problems(
+    file: TomlFile, loc: Loc, step: Mapping[str, Any], names: Names, contract: Contract | None
+) -> Iterator[Problem]:
+    """Where a step's pictures are from: folders, an earlier step, or nowhere because its model takes none."""
+    is_drawn = contract is not None and contract.pictures is None
+    sources = [] if is_drawn else _tables_of(step, "sources")
+    if not is_drawn and "sources" in step and "from" in step:
+        message = "the step has both `from` and `[[steps.sources]]`, and needs one of them"
+        yield Problem("from-and-sources", message, file.place((*loc, "from")), hint="remove one; or make it two steps")
+    if contract is not None and is_drawn:
+        for key in ("sources", "from"):
+            if key in step:
+                message = f"{contract.model} takes no source picture, so its step has no `{key}`"
+                at = (*loc, key, 0) if key == "sources" else (*loc, key)
+                yield Problem("unexpected-key", message, file.place(at), hint="remove it")
+    elif contract is not None and not sources and "from" not in step:
+        hint = 'add `from = "…"` with an earlier step, or `[[steps.sources]]` with a folder'
+        yield Problem("missing-sources", "the step does not say which pictures it takes", file.place(loc), hint=hint)
+    for position, source in enumerate(sources):
+        yield from _source_problems(file, (*loc, "sources", position), source, names, contract)
+    if sources:
+        for key in ("prompt", "preset"):
+            if key in step:
+                message = f"`{key}` stands beside `[[steps.sources]]`, and each of those says its own"
+                yield Problem(
+                    "unexpected-key", message, file.place((*loc, key)), hint="write it in `[[steps.sources]]`"
+                )
+    else:
+        yield from _named_prompt_problems(file, loc, step, contract, "step")
+        yield from _named_preset_problems(file, loc, step, names, contract)
+
+
+def _step_prompt_problems(
+    file: TomlFile, loc: Loc, step: Mapping[str, Any], prompts: Mapping[str, Prompt], contract: Contract | None
+) -> Iterator[Problem]:
+    """Prompts that the step's model would decline, or could not fill in; the recipe has them for all of its steps."""
+    if contract is None:
+        return
+    sources: list[tuple[Loc, Mapping[str, Any]]] = [
+        ((*loc, "sources", at), one) for at, one in enumerate(_tables_of(step, "sources"))
+    ]
+    for where, table in sources or [(loc, step)]:
+        named = list(_named(table, where, "prompt"))
+        if contract.field("prompt") is None:
+            for at, name in named[:1]:
+                message = f"{contract.model} takes no prompt, and `{shown(name)}` is one"
+                yield Problem("unexpected-key", message, file.place(at, value=True), hint="remove it")
+            continue
+        if not named and len(prompts) == 1:
+            named = [(where, next(iter(prompts)))]
+        if not named and not prompts and contract.needs_prompt:
+            hint = 'add `[prompts.NAME]` with `text = "…"`'
+            yield Problem("missing-table", f"{contract.model} needs a prompt", file.place(where), hint=hint)
+        for at, name in named:
+            if name in prompts:
+                place = file.place(at, value=at != where)
+                yield from prompt_problems(prompts[name], contract, f"prompt `{shown(name)}`", place)
+
+
+def _step_preset_problems(file: TomlFile, names: Names, steps: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """What is wrong with the recipe's own presets, for each model that is asked with them."""
+    every = [contract for contract in (_contract(step, names) for step in steps) if contract is not None]
+    users: dict[str, list[Contract]] = {}
+    for step in steps:
+        contract = _contract(step, names)
+        for table in [step, *_tables_of(step, "sources")]:
+            for _, name in _named(table, (), "preset"):
+                if contract is not None and contract not in users.setdefault(name, []):
+                    users[name].append(contract)
+    for name, preset in tables(file.data, "presets").items():
+        found = [
+            list(preset_problems(file, ("presets", name), preset, contract, _allowed_styles(file)))
+            for contract in users.get(name) or every
+        ]
+        if users.get(name):
+            yield from (problem for problems in found for problem in problems)
+        elif found and all(found):  # no step asks with it, and none could
+            yield from found[0]
 
 
 def _name_problems(file: TomlFile) -> Iterator[Problem]:
@@ -47,13 +195,17 @@ def _name_problems(file: TomlFile) -> Iterator[Problem]:
         yield Problem("bad-name", message, Place(file.shown), hint=hint)
 
 
-def _reference_problems(file: TomlFile, names: Names) -> Iterator[Problem]:
-    workspace, model = file.data.get("workspace"), file.data.get("model")
+def _workspace_problems(file: TomlFile, names: Names) -> Iterator[Problem]:
+    workspace = file.data.get("workspace")
     if isinstance(workspace, str) and names.workspaces is not None and workspace not in names.workspaces:
         place = file.place(("workspace",), value=True)
         yield unknown("unknown-workspace", "workspace", workspace, names.workspaces, place)
+
+
+def _model_problems(file: TomlFile, loc: Loc, table: Mapping[str, Any], names: Names) -> Iterator[Problem]:
+    model = table.get("model")
     if isinstance(model, str) and model not in names.contracts:
-        yield unknown("unknown-model", "model", model, names.contracts, file.place(("model",), value=True))
+        yield unknown("unknown-model", "model", model, names.contracts, file.place((*loc, "model"), value=True))
 
 
 def _allowed_styles(file: TomlFile) -> list[str]:
@@ -66,11 +218,6 @@ def _preset_problems(file: TomlFile, names: Names, contract: Contract | None) ->
     if contract is not None:
         for name, preset in tables(file.data, "presets").items():
             yield from preset_problems(file, ("presets", name), preset, contract, _allowed_styles(file))
-
-
-def _source_tables(file: TomlFile) -> list[dict[str, Any]]:
-    sources = file.data.get("sources")
-    return [source if isinstance(source, dict) else {} for source in sources] if isinstance(sources, list) else []
 
 
 def _drawn_problems(file: TomlFile, names: Names, contract: Contract) -> Iterator[Problem]:
@@ -94,15 +241,24 @@ def _source_problems(
     folder = source.get("folder")
     if is_path(folder):
         yield from _folder_problems(file, (*loc, "folder"), folder, names.root)
+    yield from _named_prompt_problems(file, loc, source, contract, "source")
+    yield from _named_preset_problems(file, loc, source, names, contract)
+
+
+def _named_prompt_problems(
+    file: TomlFile, loc: Loc, table: Mapping[str, Any], contract: Contract | None, what: str
+) -> Iterator[Problem]:
+    """Prompts that the table at `loc`, a source or a step, names and nobody has; or that it does not choose between."""
     prompts = tables(file.data, "prompts")
-    for at, name in _named(source, loc, "prompt"):
+    for at, name in _named(table, loc, "prompt"):
         if name not in prompts:
             yield unknown("unknown-prompt", "prompt", name, prompts, file.place(at, value=True))
-    if source.get("prompt") is None and len(prompts) > 1:
+    # A step without a prompt, of a model that takes none, says nothing about those of the others.
+    wordless = loc[:1] == ("steps",) and contract is not None and contract.field("prompt") is None
+    if table.get("prompt") is None and len(prompts) > 1 and not wordless:
         listed = ", ".join(f"`{shown(name)}`" for name in prompts)
-        message = f"this source does not say which prompt it wants, and the recipe has {len(prompts)}"
+        message = f"this {what} does not say which prompt it wants, and the recipe has {len(prompts)}"
         yield Problem("missing-prompt", message, file.place(loc), hint=f"add `prompt = …` with one of {listed}")
-    yield from _named_preset_problems(file, loc, source, names, contract)
 
 
 def _named_preset_problems(
@@ -179,34 +335,40 @@ def _folder_problems(file: TomlFile, loc: Loc, folder: str, root: Path) -> Itera
 # --- output --------------------------------------------------------------------------------------------------------
 
 
-def _output_problems(file: TomlFile, root: Path, contract: Contract | None) -> Iterator[Problem]:
-    output = file.data.get("output")
+def _output_problems(
+    file: TomlFile, root: Path, contract: Contract | None, loc: Loc, table: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """What is wrong with the output of a step, or of a recipe that is one: `table`, at `loc`."""
+    output = table.get("output")
+    loc = (*loc, "output")
     if not isinstance(output, dict):
         return
     name = output.get("name")
     if isinstance(name, str):
         drawn = contract is not None and contract.pictures is None
-        yield from _output_name_problems(file, name, DRAWN_NAME_PLACEHOLDERS if drawn else NAME_PLACEHOLDERS)
+        yield from output_name_problems(
+            file, (*loc, "name"), name, DRAWN_NAME_PLACEHOLDERS if drawn else NAME_PLACEHOLDERS
+        )
     if contract is not None:
-        yield from _format_problems(file, output, contract)
+        yield from _format_problems(file, loc, output, contract)
     folder = output.get("folder")
     if is_path(folder):
-        yield from _output_folder_problems(file, folder, root)
+        yield from _output_folder_problems(file, (*loc, "folder"), folder, root)
 
 
-def _format_problems(file: TomlFile, output: Mapping[str, Any], contract: Contract) -> Iterator[Problem]:
+def _format_problems(file: TomlFile, loc: Loc, output: Mapping[str, Any], contract: Contract) -> Iterator[Problem]:
     """A format that the model cannot give, although others can."""
     field, wanted = contract.field("output_format"), output.get("format", OutputTable.model_fields["format"].default)
     if field is not None and isinstance(wanted, str) and wanted in EXTENSIONS and wanted not in field.choices:
         message = f"{contract.model} gives no `{wanted}`; accepted: {', '.join(field.choices)}"
-        found = ("output", "format") if "format" in output else ("output",)
+        found = (*loc, "format") if "format" in output else loc
         yield Problem("unknown-choice", message, file.place(found, value="format" in output))
 
 
-def _output_name_problems(
-    file: TomlFile, name: str, placeholders: tuple[str, ...] = NAME_PLACEHOLDERS
+def output_name_problems(
+    file: TomlFile, loc: Loc, name: str, placeholders: tuple[str, ...] = NAME_PLACEHOLDERS
 ) -> Iterator[Problem]:
-    loc = ("output", "name")
+    """What is wrong with the template of results' names, which stands at `loc`."""
     place = file.place(loc, value=True)
     if len(name) > OUTPUT_NAME_LENGTH_MAX:
         message = f"the name has {len(name)} characters, more than {OUTPUT_NAME_LENGTH_MAX}"
@@ -227,9 +389,9 @@ def _output_name_problems(
         yield Problem("extension-in-name", message, place, hint="leave it out")
 
 
-def _output_folder_problems(file: TomlFile, folder: str, root: Path) -> Iterator[Problem]:
+def _output_folder_problems(file: TomlFile, loc: Loc, folder: str, root: Path) -> Iterator[Problem]:
     output = absolute(root, folder)
-    for source in _source_tables(file):
+    for source in [one for table in [file.data, *_step_tables(file)] for one in _tables_of(table, "sources")]:
         declared = source.get("folder")
         if not is_path(declared):
             continue
@@ -241,7 +403,7 @@ def _output_folder_problems(file: TomlFile, folder: str, root: Path) -> Iterator
             yield Problem(
                 "output-over-source",
                 f"the output folder {what} the source folder `{shown_path(pictures, root)}`",
-                file.place(("output", "folder"), value=True),
+                file.place(loc, value=True),
                 hint="results must never stand where sources are: choose a folder of their own, such as `out`",
             )
 

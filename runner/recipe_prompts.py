@@ -1,6 +1,7 @@
 """The prompts of a recipe: texts with their files read and their includes put in, and everything wrong with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def _from_file(
         return "", [Problem("missing-prompt-file", f"`{where}` {fault}", place, label=similar(path))]
     template, problems = templates.expanded(text, placeholders, root, (path,), included=included)
     return template, [*templates.key_problems(text), *problems]
+
+
+def prompt_problems(prompt: Prompt, contract: Contract, subject: str, place: Place) -> Iterator[Problem]:
+    """Why a model would decline a prompt that the recipe has for other models, too, or could not fill it in."""
+    for text, name in ((prompt.text, "prompt"), (prompt.negative, "negative_prompt")):
+        if text is None:
+            continue
+        unfilled = sorted(templates.placeholders(text) - set(_placeholders(contract)))
+        if unfilled:
+            message = f"{subject} has `{{{unfilled[0]}}}`, and {contract.model} takes no picture that it could be of"
+            yield Problem("unknown-placeholder", message, place)
+        for problem in _length_problems(text, name, contract, place):
+            yield replace(problem, message=f"{subject}: {problem.message}")
 
 
 def _length_problems(template: str, name: str, contract: Contract | None, place: Place) -> list[Problem]:

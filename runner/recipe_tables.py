@@ -183,6 +183,37 @@ class ScheduleTable(Declared):
     paused: bool = Field(default=False, description="Do not run by itself for now.")
 
 
+class StepTable(Declared):
+    """One step of a recipe that has several: it reads folders, or takes what an earlier step makes."""
+
+    name: Name = Field(
+        description="What it is called; later steps, reports and messages name it.", examples=["enlarge"]
+    )
+    model: str = Field(
+        description="Which tool of the endpoint; `omixa models` shows what each accepts.",
+        examples=["stability-upscale-creative"],
+    )
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        description="The earlier step whose results it takes, each as soon as it is there; or `[[steps.sources]]`.",
+        examples=["cut-out"],
+    )
+    sources: list[SourceTable] = Field(
+        default=[], description="Folders of pictures.", examples=[[{"folder": "pictures"}]]
+    )
+    prompt: OneOrMany | None = Field(
+        default=None,
+        description="Only without `[[steps.sources]]`: the name of a prompt, or several: each buys a picture. Optional "
+        "with one prompt.",
+    )
+    preset: OneOrMany | None = Field(
+        default=None,
+        description="Only without `[[steps.sources]]`: the name of a preset, or several: each buys a picture.",
+    )
+    output: OutputTable = Field(description="Where its results go.", examples=[{"folder": "out"}])
+
+
 class RecipeFile(Declared):
     """A recipe: what may be bought."""
 
@@ -199,6 +230,11 @@ class RecipeFile(Declared):
     labels: dict[Name, Line] = Field(default={}, description="Names and values for reports.")
     sources: list[SourceTable] = Field(
         min_length=1, description="Folders of pictures.", examples=[[{"folder": "pictures"}]]
+    )
+    steps: list[StepTable] = Field(
+        default=[],
+        description="Instead of `model`, `[[sources]]` and `[output]`: several steps, each with its own; a step may "
+        "take what an earlier one makes.",
     )
     prompts: dict[Name, PromptTable] = Field(
         description="Prompts, by name.",
@@ -233,6 +269,15 @@ class WordlessFile(RecipeFile):
     """A recipe whose model can do without a prompt."""
 
     prompts: dict[Name, PromptTable] = Field(default={})
+
+
+class GraphFile(DrawnFile):
+    """A recipe of several steps: each has what the recipe of one has at its top."""
+
+    model: str = ""
+    steps: list[StepTable] = Field(min_length=1, examples=[[{"name": "enlarge"}]])
+    prompts: dict[Name, PromptTable] = Field(default={})
+    output: OutputTable = OutputTable(folder="out")  # nobody asks for it: every step has its own
 
 
 class UnknownFile(DrawnFile):

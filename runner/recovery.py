@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runner import images
@@ -121,6 +122,15 @@ def _recover_attempt(row: Any, means: Means) -> Done:
 _NO_EVIDENCE = Evidence()
 
 
+def _is_stamped(output_path: str, stamps: Path) -> bool:
+    """Whether a picture of a dead run was to say where it is from: `stamps` names the folders of those that were."""
+    try:
+        folders = stamps.read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return False
+    return any(PurePosixPath(output_path).is_relative_to(folder) for folder in folders)
+
+
 def _draft_of(row: Any, run_uid: str, means: Means) -> Draft:
     """What an attempt was for, as far as booking it needs."""
     return Draft(
@@ -137,7 +147,7 @@ def _draft_of(row: Any, run_uid: str, means: Means) -> Draft:
         output=means.root / row.output_path,
         output_path=row.output_path,
         output_size=None,
-        provenance=means.stamps(run_uid).exists(),
+        provenance=_is_stamped(row.output_path, means.stamps(run_uid)),
         # A contract file may say otherwise by now, or be gone: only what the package knows is compared.
         resembles=row.model in CONTRACTS,
     )

@@ -5,6 +5,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runner.contract_file import FOLDER as CONTRACTS
 from runner.declared import absolute, is_path, real
@@ -87,14 +88,20 @@ def _folders(root: Path) -> list[Path]:
         try:
             if path.stat().st_size > BYTES_MAX:
                 continue
-            sources = read_toml(path, path.name, root=root).data.get("sources")
+            data = read_toml(path, path.name, root=root).data
         except (OSError, Problems):
             continue
-        for source in sources if isinstance(sources, list) else ():
-            folder = source.get("folder") if isinstance(source, dict) else None
+        for source in [one for table in (data, *_tables(data, "steps")) for one in _tables(table, "sources")]:
+            folder = source.get("folder")
             if is_path(folder):
                 found.add(absolute(root, folder))
     return sorted(found, key=lambda folder: (len(folder.parts), folder))
+
+
+def _tables(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The tables of an array of a recipe that nobody has checked."""
+    found = data.get(key)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _relative(folder: Path, root: Path) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runner import approvals, images, jobs, wiring
+from runner import approvals, jobs, wiring
 from runner.booking import Done, Means, Stop
 from runner.diagnostics import ApprovalRefused, Problems
 from runner.errors import ExitCode, OmixaError
@@ -148,7 +148,7 @@ class SlotRun:
             if not self.planned:
                 jobs.sweep(made)
                 return End("ran", _nothing(made), 0, 0, ExitCode.FAILED if made.of("hold") else ExitCode.OK)
-            images.check_writable(recipe.output.folder)
+            jobs.check_writable(recipe, made)
             begun = jobs.begin(recipe, settings, made, means, wishes=wishes, approved=approved)
             with begun as (purchase, outcome), self._limited():
                 uid, expected = purchase.run.uid, made.expected_micros

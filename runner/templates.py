@@ -70,6 +70,11 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return _PART.sub(one, template)
 
 
+def placeholders(template: str) -> set[str]:
+    """The names of the placeholders that a template has."""
+    return {match[1] for match in _PART.finditer(template) if match[1] is not None}
+
+
 def faults(text: Text, known: Collection[str]) -> Iterator[Problem]:
     """Unknown placeholders and lone braces."""
     for match in _PART.finditer(text.text):

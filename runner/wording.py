@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.diagnostics import masked
 from runner.money import short
 from runner.plan import plain
-from runner.recipe import Recipe
+from runner.recipe import Recipe, Step
 from runner.settings import Settings
 from runner.slots import Timing
 from runner.tomlfile import BYTES_MAX
@@ -97,29 +97,23 @@ def _cut(text: str | None, start: int) -> str | None:
 
 def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     yield "workspace", recipe.workspace
-    yield "model", recipe.model
+    yield from (("model", step.model) for step in recipe.steps if not step.name)
     for name in ("description", "cost_centre", "canary"):
         value = getattr(recipe, name)
         if value is not None:
             yield name, str(value)
     yield from ((f"labels.{name}", value) for name, value in recipe.labels.items())
-    yield from _of_sources(recipe, root)
+    for step in recipe.steps:
+        yield from _of_pictures(step, root)
     for name, prompt in recipe.prompts.items():
         yield f"prompts.{name}", prompt.text
         if prompt.negative is not None:
             yield f"prompts.{name}.negative", prompt.negative
-    used = sorted({preset for source in recipe.sources for preset in source.presets if preset})
+    sources = [source for step in recipe.steps for source in step.sources]
+    used = sorted({preset for source in sources for preset in source.presets if preset})
     yield from ((f"presets.{name}", _options(recipe.presets.get(name, {}))) for name in used)
-    # An option that is left out is the model's default: another one makes another picture.
-    yield (
-        "contract.defaults",
-        _options({field.name: field.default for field in recipe.contract.options if field.default is not None}),
-    )
-    yield "output.folder", _folder(recipe.output.folder, root)
-    yield "output.name", recipe.output.name
-    yield "output.format", recipe.output.format
-    if recipe.output.flatten is not None:
-        yield "output.flatten", recipe.output.flatten
+    for step in recipe.steps:
+        yield from _of_results(step, root)
     yield from ((f"budget.{period}", short(micros)) for period, micros in recipe.budget.items())
     if recipe.allow.style_preset:
         yield "allow.style_preset", ", ".join(sorted(recipe.allow.style_preset))
@@ -128,10 +122,35 @@ def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     yield from _of_schedule(recipe)
 
 
-def _of_sources(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
+def _of_results(step: Step, root: Path) -> Iterator[tuple[str, str]]:
+    """What a step makes, and where it goes."""
+    own = _prefix(step)
+    # An option that is left out is the model's default: another one makes another picture.
+    defaults = {field.name: field.default for field in step.contract.options if field.default is not None}
+    yield f"{own}contract.defaults", _options(defaults)
+    yield f"{own}output.folder", _folder(step.output.folder, root)
+    yield f"{own}output.name", step.output.name
+    yield f"{own}output.format", step.output.format
+    if step.output.flatten is not None:
+        yield f"{own}output.flatten", step.output.flatten
+
+
+def _prefix(step: Step) -> str:
+    return f"steps.{step.name}." if step.name else ""
+
+
+def _of_pictures(step: Step, root: Path) -> Iterator[tuple[str, str]]:
+    """What a step of several asks, and of what; the sources of any."""
+    if step.name:
+        yield f"{_prefix(step)}model", step.model
+    if step.origin is not None:
+        yield f"{_prefix(step)}from", step.origin
     seen: dict[str, int] = {}
-    for source in recipe.sources:
-        if source.folder is None:  # the model takes no picture: what is bought is its prompts and presets
+    for source in step.sources:
+        if source.folder is None:  # what is bought is its prompts and presets
+            if step.name:
+                yield f"{_prefix(step)}prompt", ", ".join(sorted(filter(None, source.prompts))) or "none"
+                yield f"{_prefix(step)}preset", ", ".join(sorted(filter(None, source.presets))) or "none"
             continue
         name = _folder(source.folder, root)
         seen[name] = seen.get(name, 0) + 1
@@ -139,7 +158,7 @@ def _of_sources(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
         parts += [f"exclude {' '.join(sorted(source.exclude))}"] if source.exclude else []
         parts += [f"prompts {', '.join(sorted(source.prompts))}"]
         parts += [f"presets {', '.join(sorted(source.presets))}"] if any(source.presets) else []
-        yield f"sources {name}" + (f" ({seen[name]})" if seen[name] > 1 else ""), "; ".join(parts)
+        yield f"{_prefix(step)}sources {name}" + (f" ({seen[name]})" if seen[name] > 1 else ""), "; ".join(parts)
 
 
 def _of_schedule(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner import items
-from runner.recipe import Output, Recipe, Source
+from runner.recipe import Output, Recipe, Source, Step
 from runner.recipe_prompts import Prompt
 from runner.settings import LedgerSettings, SandboxSettings, Settings
 
@@ -28,10 +28,14 @@ def recipe(root: Path, *sources: Source, name: str = "{dir}/{stem}", folder: str
         path=root / "recipes/one.toml",
         digest="0" * 64,
         workspace="studio",
-        model="stability-upscale-creative",
-        sources=sources,
+        steps=(
+            Step(
+                model="stability-upscale-creative",
+                sources=sources,
+                output=Output.model_validate({"folder": root / folder, "name": name, **output}),
+            ),
+        ),
         prompts={prompt: Prompt(name=prompt, text="x") for prompt in prompts},
-        output=Output.model_validate({"folder": root / folder, "name": name, **output}),
     )
 
 
@@ -68,6 +72,7 @@ def test_each_picture_times_each_prompt_times_each_preset_is_wanted(root: Path) 
         prompt="p",
         preset="x",
         output=root / "out/b-p-x.png",
+        step=made.steps[0],
     )
     assert wanted[7].output == root / "out/sub/a-q-y.png"
 
@@ -202,7 +207,7 @@ def test_two_recipes_that_write_the_same_file_are_one_problem(root: Path) -> Non
     pictures(root, "pictures/a.png", "pictures/b.png")
     first = recipe(root, source(root))
     second = first.model_copy(update={"name": "two"})
-    third = first.model_copy(update={"name": "three", "output": Output(folder=root / "elsewhere")})
+    third = recipe(root, source(root), folder="elsewhere").model_copy(update={"name": "three"})
     results = [(one, items.expand(one, settings(root))[0]) for one in (first, second, third)]
     (problem,) = items.clashes(results, settings(root))
     assert problem.message == "recipes `one` and `two` would both write `out/a.png`"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.prompts import PromptText, text_for
-from runner.recipe import Output, Recipe, Source
+from runner.recipe import Output, Recipe, Source, Step
 from runner.recipe_prompts import Prompt
 
 
@@ -22,17 +22,22 @@ def recipe(folder: Path, text: str, *, negative: str | None = None, file: str | 
         path=folder.parent / "recipes/restore-scans.toml",
         digest="0" * 64,
         workspace="studio",
-        model="stability-upscale-creative",
-        sources=(Source(folder=folder, prompts=("p",)),),
+        steps=(
+            Step(
+                model="stability-upscale-creative",
+                sources=(Source(folder=folder, prompts=("p",)),),
+                output=Output(folder=folder.parent / "out"),
+            ),
+        ),
         prompts={"p": Prompt(name="p", text=text, negative=negative, file=file)},
-        output=Output(folder=folder.parent / "out"),
     )
 
 
 def text(folder: Path, template: str, rel: str = "1920/harbour.jpg", **prompt: str | None) -> PromptText | str:
     picture = folder / rel
     picture.touch()
-    return text_for(recipe(folder, template, **prompt), "p", picture=picture, rel=rel)
+    made = recipe(folder, template, **prompt)
+    return text_for(made, made.steps[0].contract, "p", picture=picture, rel=rel)
 
 
 def sidecar(folder: Path, content: bytes, rel: str = "1920/harbour.jpg") -> None:

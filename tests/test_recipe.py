@@ -84,10 +84,10 @@ def with_output(**output: Any) -> dict[str, Any]:
 def test_the_least_recipe_has_all_the_defaults(root: Path) -> None:
     made = loaded(root, RECIPE)
     assert (made.name, made.path) == ("one", root / "recipes/one.toml")
-    assert made.sources == (recipe.Source(folder=root / "pictures", prompts=("restore",), presets=("photo",)),)
-    assert made.sources[0].include == ("**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp")
+    assert made.steps[0].sources == (recipe.Source(folder=root / "pictures", prompts=("restore",), presets=("photo",)),)
+    assert made.steps[0].sources[0].include == ("**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp")
     assert made.prompts == {"restore": recipe.Prompt(name="restore", text="Restore {stem}.", negative="text")}
-    assert made.output == recipe.Output(folder=root / "out", name="{dir}/{stem}", format="png", flatten=None)
+    assert made.steps[0].output == recipe.Output(folder=root / "out", name="{dir}/{stem}", format="png", flatten=None)
     assert made.presets == {"": {}, "photo": {"creativity": Decimal("0.3")}, "plain": {}}
     assert (made.budget, made.schedule, made.allow) == ({}, None, recipe.Allow())
 
@@ -112,7 +112,7 @@ def test_everything_that_can_be_declared_is_kept(root: Path) -> None:
     assert made.allow == recipe.Allow(style_preset=("new-style",), sixteen_bit=True)
     assert made.presets["new"] == {"style_preset": "new-style"}
     assert made.schedule == recipe.Schedule(cron="0 2 * * 1-5", missed="once", jitter_s=60, time_limit_s=600)
-    assert made.output == recipe.Output(folder=root / "out", name="{stem}", format="jpeg", flatten="#ffffff")
+    assert made.steps[0].output == recipe.Output(folder=root / "out", name="{stem}", format="jpeg", flatten="#ffffff")
 
 
 def test_a_schedule_is_due_by_its_own_clock_or_else_by_the_workspaces(root: Path) -> None:
@@ -151,18 +151,18 @@ def test_the_recipes_own_preset_replaces_the_shared_one_as_a_whole(root: Path) -
 
 def test_prompts_and_presets_are_one_name_or_several(root: Path) -> None:
     data = with_source(prompt=["restore"], preset=["photo", "plain"])
-    source = loaded(root, data).sources[0]
+    source = loaded(root, data).steps[0].sources[0]
     assert (source.prompts, source.presets) == (("restore",), ("photo", "plain"))
 
 
 def test_a_source_without_preset_has_the_nameless_one_without_options(root: Path) -> None:
     made = loaded(root, with_source())
-    assert made.sources[0].presets == ("",)
+    assert made.steps[0].sources[0].presets == ("",)
     assert made.presets[""] == {}
 
 
 def test_one_prompt_needs_no_naming_and_two_do(root: Path) -> None:
-    assert loaded(root, with_source()).sources[0].prompts == ("restore",)
+    assert loaded(root, with_source()).steps[0].sources[0].prompts == ("restore",)
     two = {**with_source(), "prompts": {"a": {"text": "A."}, "b": {"text": "B."}}}
     assert codes(root, two) == ["missing-prompt"]
 

@@ -99,7 +99,7 @@ def examine(project: str | None, versions: Mapping[str, str]) -> list[Check]:
             checks += _workspace(workspace, settings)
     path = root / _ledger_url(root).removeprefix("sqlite:///") if settings is None else ledger_path(settings)
     checks += _ledger(path, at)
-    checks += _disk([path.parent, *(recipe.output.folder for recipe in recipes)], root)
+    checks += _disk([path.parent, *(step.output.folder for recipe in recipes for step in recipe.steps)], root)
     return checks
 
 

@@ -74,8 +74,8 @@ def _row(change: Change) -> list[str]:
         _both(change, lambda one: f"{one.slots}" if one.slots else "by hand") + _times(change),
         _both(change, lambda one: "?" if one.items is None else str(one.items)),
         str(change.anew) if change.anew_micros is not None else "?",
-        _both(change, lambda one: _money(one.run_micros(one.price.expected_micros))),
-        _both(change, lambda one: _money(one.run_micros(one.price.ceiling_micros))),
+        _both(change, lambda one: _money(one.run_micros)),
+        _both(change, lambda one: _money(one.run_worst_micros)),
         _both(change, lambda one: _money(one.month_micros)),
         _more(change),
     ]
@@ -147,7 +147,7 @@ def _sizes(change: Change) -> Iterator[str]:
             yield f"{side}: its schedule could spend {most} a month; its own budgets let {cap} through"
     new = change.after
     if new is not None and new.price.expected_micros is None:
-        yield f"nobody knows what one request of {new.recipe.model} may cost: no ceiling is declared"
+        yield f"nobody knows what one request of {' or '.join(new.recipe.models)} may cost: no ceiling is declared"
     if new is not None and new.slots and (change.before is None or change.before.month != new.month):
         yield f"its slots are those of {new.month:%Y-%m}"
     if change.before is not None and new is not None and change.before.price != new.price:
@@ -377,8 +377,8 @@ def _stand_json(one: Stand | None) -> dict[str, Any] | None:
         "not_counted": one.unknown,
         "expected_price": _exact(price.expected_micros),
         "ceiling": _exact(price.ceiling_micros),
-        "run_expected": _exact(one.run_micros(price.expected_micros)),
-        "run_worst": _exact(one.run_micros(price.ceiling_micros)),
+        "run_expected": _exact(one.run_micros),
+        "run_worst": _exact(one.run_worst_micros),
         "month_scheduled": _exact(one.scheduled_micros),
         "month_cap": _exact(one.cap_micros),
         "month_cost": _exact(one.month_micros),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from runner.jobs import Wishes
     from runner.ledger.database import Database
-    from runner.plan import Plan
+    from runner.plan import Plan, Price
     from runner.recipe import Recipe
     from runner.settings import Settings
 
@@ -96,11 +96,19 @@ def as_text(made: "Plan") -> str:
     from runner.terminal import clean, table
 
     lines = [f"{made.recipe} · workspace {made.workspace} · {made.model}", ""]
+    is_graph = len(made.parts) > 1
     rows = [
-        [item.action, clean(item.draft.source_path) or "–", clean(item.draft.output_path), clean(item.reason)]
+        [
+            item.action,
+            *([item.draft.step] if is_graph else []),
+            clean(item.draft.source_path) or "–",
+            clean(item.draft.output_path),
+            clean(item.reason),
+        ]
         for item in made.items
     ]
-    lines.append(table(["", "source", "output", "why"], rows, right=set()) if rows else "no pictures found")
+    header = ["", *(["step"] if is_graph else []), "source", "output", "why"]
+    lines.append(table(header, rows, right=set()) if rows else "no pictures found")
     return "\n".join([*lines, "", totals(made)])
 
 
@@ -115,7 +123,12 @@ def totals(made: "Plan") -> str:
     said = [f"{count} {action}" for action, count in counts.items()]
     lines = [f"{counted(len(made.items), 'picture')}: {', '.join(said) or 'none'}"]
     price = made.price
-    if made.buy_count and price.expected_micros is not None and price.ceiling_micros is not None:
+    if len(made.parts) > 1:
+        lines += ["", _steps(made)]
+        if made.buy_count:
+            lines += ["", f"expected cost  {show(made.expected_micros, made.currency)}"]
+            lines.append(f"worst cost     {show(made.worst_micros, made.currency)}")
+    elif made.buy_count and price.expected_micros is not None and price.ceiling_micros is not None:
         source = "median of what was billed" if price.median_micros is not None else "no bill seen yet: the ceiling"
         count, unit = made.buy_count, made.currency
         expected, ceiling = show(price.expected_micros, unit), show(price.ceiling_micros, unit)
@@ -125,9 +138,29 @@ def totals(made: "Plan") -> str:
     header = [f"budget, {made.currency}", "cap", "settled", "open", "this run", "left", "fits", "ends"]
     lines.append(table(header, [_budget(made, window) for window in made.windows], right={1, 2, 3, 4, 5, 6}))
     if made.buy_count:
-        guess = "" if price.median_micros is not None else "at least "
+        is_known = all(part.price.median_micros is not None for part in made.parts if made.buys[part.name])
+        guess = "" if is_known else "at least "
         lines.append(f"\n{guess}{made.fits} of {made.buy_count} fit into every budget")
     return "\n".join(lines)
+
+
+def _steps(made: "Plan") -> str:
+    """Each step: what it takes, how many pictures it has, buys and has paid for, and what it costs."""
+    from runner.money import short
+    from runner.terminal import table
+
+    rows = []
+    for part in made.parts:
+        own = [item for item in made.items if item.draft.step == part.name]
+        buys = made.buys[part.name]
+        paid = sum(item.action in ("skip", "restore") for item in own)
+        costs = [
+            "?" if micros is None and buys else short(buys * (micros or 0))
+            for micros in (part.price.expected_micros, part.price.ceiling_micros)
+        ]
+        rows.append([part.name, part.origin or "–", part.model, str(len(own)), str(buys), str(paid), *costs])
+    header = ["step", "from", "model", "pictures", "buy", "paid", f"expected, {made.currency}", "at most"]
+    return table(header, rows, right={3, 4, 5, 6, 7})
 
 
 def _budget(made: "Plan", window: Any) -> list[str]:
@@ -144,7 +177,7 @@ def _budget(made: "Plan", window: Any) -> list[str]:
         if window.ends_at
         else "never"
     )
-    return [window.name, *(short(micros) for micros in amounts), str(window.fits(made.price)), ends]
+    return [window.name, *(short(micros) for micros in amounts), str(made.fits_into(window)), ends]
 
 
 def _sum(plans: "list[Plan]") -> str:
@@ -165,20 +198,33 @@ def as_json(made: "Plan") -> dict[str, Any]:
     def money(micros: int | None) -> str | None:
         return None if micros is None else exact(micros)
 
-    price = made.price
+    def priced_as(price: "Price") -> dict[str, str | None]:
+        return {
+            "declared": money(price.declared_micros),
+            "highest_seen": money(price.highest_micros),
+            "median_seen": money(price.median_micros),
+            "ceiling": money(price.ceiling_micros),
+            "expected": money(price.expected_micros),
+        }
+
     priced = bool(made.buy_count)
     return {
         "recipe": made.recipe,
         "workspace": made.workspace,
         "model": made.model,
         "currency": made.currency,
-        "price": {
-            "declared": money(price.declared_micros),
-            "highest_seen": money(price.highest_micros),
-            "median_seen": money(price.median_micros),
-            "ceiling": money(price.ceiling_micros),
-            "expected": money(price.expected_micros),
-        },
+        "price": priced_as(made.price),
+        "steps": [
+            {
+                "step": part.name,
+                "from": part.origin,
+                "model": part.model,
+                "price": priced_as(part.price),
+                "buy": made.buys[part.name],
+            }
+            for part in made.parts
+            if part.name
+        ],
         "buy": made.buy_count,
         "fits": made.fits,
         "expected_cost": exact(made.expected_micros) if priced else exact(0),
@@ -190,7 +236,7 @@ def as_json(made: "Plan") -> dict[str, Any]:
                 "settled": exact(window.settled_micros),
                 "open": exact(window.open_micros),
                 "left": exact(window.left_micros),
-                "fits": window.fits(price),
+                "fits": made.fits_into(window),
                 "ends_at": window.ends_at,
             }
             for window in made.windows
@@ -204,6 +250,7 @@ def as_json(made: "Plan") -> dict[str, Any]:
                 "prompt": item.draft.prompt_name,
                 "preset": item.draft.preset_name,
                 "item_key": item.draft.key,
+                **({"step": item.draft.step} if item.draft.step else {}),
             }
             for item in made.items
         ],

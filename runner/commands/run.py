@@ -269,14 +269,14 @@ def ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> N
 
 
 def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told: list[dict[str, Any]]) -> "Tally":
-    from runner import images, jobs
+    from runner import jobs
     from runner.commands.progress import progress
     from runner.execution import Tally, execute
 
     if not made.of("buy") and not made.of("restore"):
         jobs.sweep(made)
         return Tally()
-    images.check_writable(recipe.output.folder)
+    jobs.check_writable(recipe, made)
     control, settings = session.control, session.settings
     concurrency = settings.workspaces[recipe.workspace].concurrency
     with (
@@ -319,8 +319,7 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
     from runner.money import show
     from runner.terminal import clean, counted
 
-    unit, planned = made.currency, made.price.expected_micros
-    assert planned is not None
+    unit = made.currency
     lines = [f"canary: {counted(len(tally.bought), 'picture')} bought"]
     for done in tally.bought:
         odd = f"  ({clean(done.remark)})" if done.remark else ""
@@ -330,6 +329,7 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
     if stop is not None:
         return stop
     dearest = max(done.billed_micros for done in tally.bought)
+    planned = max(part.price.expected_micros or 0 for part in made.parts)
     print(f"at most {show(dearest, unit)} a picture, as planned ({show(planned, unit)})", file=sys.stderr, flush=True)
     if session.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
@@ -387,7 +387,6 @@ _GRAVITY = [0, 1, 3, 9, 7, 4, 6, 8, 130]
 
 def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> str:
     """What happened, for a person: counts, money, troubles, what is left and what to do next."""
-    from runner.drafts import shown
     from runner.money import show
     from runner.terminal import clean, counted
 
@@ -407,7 +406,7 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
     for item in made.of("unsuitable"):
         lines.append(f"  unsuitable  {clean(item.draft.told)}: {clean(item.reason)}")
     if bought or restored or made.of("skip"):
-        lines.append(f"pictures are in {shown(recipe.output.folder, session.settings.root)}")
+        lines += _where(made, tally, recipe, session)
     if tally.stop is not None:
         lines.append(f"stopped: {clean(tally.stop.message)}")
         if tally.stop.hint:
@@ -425,6 +424,36 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
     return "\n".join(lines)
+
+
+def _where(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> list[str]:
+    """Where the pictures are; of several steps, how many each has brought so far."""
+    from runner.drafts import shown
+    from runner.terminal import table
+
+    root = session.settings.root
+    if len(recipe.steps) == 1:
+        return [f"pictures are in {shown(recipe.steps[0].output.folder, root)}"]
+    rows = [
+        [one["step"], str(one["there"]), str(one["bought"]), str(one["missing"]), shown(step.output.folder, root)]
+        for one, step in zip(by_step(made, tally), recipe.steps, strict=True)
+    ]
+    return [
+        "",
+        *table(["step", "there", "bought now", "missing", "pictures are in"], rows, right={1, 2, 3}).split("\n"),
+    ]
+
+
+def by_step(made: "Plan", tally: "Tally") -> list[dict[str, Any]]:
+    """How far each step of a recipe has come: how many of its pictures are there, and how many are missing."""
+    found = []
+    for part in made.parts:
+        wanted = sum(item.draft.step == part.name for item in made.items)
+        there = sum(item.draft.step == part.name for item in made.of("skip"))
+        bought, restored = (tally.by_step.get((part.name, kind), 0) for kind in ("bought", "restored"))
+        there += bought + restored
+        found.append({"step": part.name, "there": there, "bought": bought, "missing": wanted - there})
+    return found
 
 
 def _nothing(made: "Plan") -> str:
@@ -465,4 +494,5 @@ def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[s
         "left": [item.draft.told for item in tally.left],
         "later": [item.draft.told for item in made.of("later")],
         "pictures": told,
+        **({"steps": by_step(made, tally)} if len(made.parts) > 1 else {}),
     }

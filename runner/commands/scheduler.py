@@ -334,8 +334,9 @@ def unit_text(
         return "# no recipe has a [schedule]\n"
     if cron:
         return "".join(_cron_lines(recipe, settings, executable, root, file) for recipe in scheduled)
-    sources = [source.folder for recipe in recipes for source in recipe.sources if source.folder is not None]
-    outputs = [recipe.output.folder for recipe in recipes] + [ledger_path(settings).parent]
+    steps = [step for recipe in recipes for step in recipe.steps]
+    sources = [source.folder for step in steps for source in step.sources if source.folder is not None]
+    outputs = [step.output.folder for step in steps] + [ledger_path(settings).parent]
     outputs += [order.folder for order in settings.reports.values()]
     keys = [one.api_key.file for one in settings.workspaces.values() if one.api_key and one.api_key.file]
     return systemd.unit(

@@ -90,16 +90,30 @@ def _fit(found: dict[str, Any], contracts: "Mapping[str, Contract]") -> None:
         workspace = keys["workspaces"]["additionalProperties"]["properties"]
         workspace["ceilings"]["propertyNames"] = {"enum": sorted(contracts)}
         return
-    keys["model"]["enum"] = [*contracts]
+    step = keys["steps"]["items"]["properties"]
+    keys["model"]["enum"] = step["model"]["enum"] = [*contracts]
     needs = {
         "sources": [model for model, contract in contracts.items() if contract.pictures is not None],
         "prompts": [model for model, contract in contracts.items() if contract.needs_prompt],
     }
+    cases: list[dict[str, Any]] = []
     for key, models in needs.items():
         if len(models) < len(contracts):
             found["required"].remove(key)
-            case = {"if": {"properties": {"model": {"enum": models}}}, "then": {"required": [key]}}
-            found.setdefault("allOf", []).append(case)
+            # Where no model is named, the condition holds for any.
+            condition = {"properties": {"model": {"enum": models}}, "not": {"required": ["steps"]}}
+            cases.append({"if": condition, "then": {"required": [key]}})
+    # A recipe of several steps has at its top what they share, and the rest in each of them.
+    of_one = [key for key in ("model", "sources", "prompts", "output") if key in found["required"]]
+    found["required"] = [key for key in found["required"] if key not in of_one]
+    cases.append(
+        {
+            "if": {"required": ["steps"]},
+            "then": {"properties": dict.fromkeys(("model", "sources", "output", "preset"), False)},
+            "else": {"required": of_one},
+        }
+    )
+    found["allOf"] = cases
 
 
 def _plain(node: Any, tables: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from PIL import ImageFile
 
-from runner import contract_file, items, money, planfile
+from runner import contract_file, items, money, planfile, recipe_checks
 from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.commands.diff_formats import harmless, in_code
@@ -45,7 +45,7 @@ from runner.images.formats import PIXELS_MAX
 from runner.providers.answer import Answer, Reading, decide, kept_headers, read
 from runner.providers.key import Key, Redaction
 from runner.providers.provider import Billed, Declined, Outcome, Unknown
-from runner.recipe import Output, Recipe, Source
+from runner.recipe import Output, Recipe, Source, Step
 from runner.recipe_prompts import Prompt
 from runner.terminal import clean
 from runner.tomlfile import TomlFile
@@ -300,11 +300,12 @@ def output_name(data: bytes) -> None:
     if not items._is_recordable(Path(rel)) or not items._is_recordable(Path(template)):
         return
     file = TomlFile(Path("one.toml"), "one.toml", "", {})
-    if list(recipes._output_name_problems(file, template)):
+    if list(recipe_checks.output_name_problems(file, ("output", "name"), template)):
         return
-    made = wish().model_copy(update={"output": wish().output.model_copy(update={"name": template})})
-    output = items._output_name(made, made.sources[0], rel, "restore", "photo")
-    folder = str(made.output.folder)
+    step = wish().steps[0].model_copy(update={"output": Output(folder=Path("/project/out"), name=template)})
+    made = wish().model_copy(update={"steps": (step,)})
+    output = items._output_name(made, step, step.sources[0].folder, rel, "restore", "photo")
+    folder = str(step.output.folder)
     assert os.path.normpath(f"{folder}/{output}") == f"{folder}/{output}"
     for part in output.split("/"):
         assert 1 <= len(part.encode()) <= items.COMPONENT_BYTES_MAX
@@ -325,10 +326,14 @@ def wish() -> Recipe:
         path=Path("/project/recipes/one.toml"),
         digest="0" * 64,
         workspace="studio",
-        model="stability-upscale-creative",
-        sources=(Source(folder=folder, prompts=("restore",)),),
+        steps=(
+            Step(
+                model="stability-upscale-creative",
+                sources=(Source(folder=folder, prompts=("restore",)),),
+                output=Output(folder=Path("/project/out")),
+            ),
+        ),
         prompts={"restore": Prompt(name="restore", text="x")},
-        output=Output(folder=Path("/project/out")),
     )
 
 

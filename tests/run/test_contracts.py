@@ -44,10 +44,14 @@ def drawing(open_studio: Callable[..., Studio]) -> Studio:
     return studio
 
 
-def serve(studio: Studio, *, ceilings: str = CEILINGS, latency_ms: int = 0) -> None:
+def serve(studio: Studio, *, ceilings: str = CEILINGS, latency_ms: int = 0, faults: tuple[str, ...] = ()) -> None:
     studio.endpoint.stop()
     options = sandbox.SandboxOptions(
-        key=KEY, log=studio.log, latency_ms=latency_ms, contracts=project.contracts(str(studio.root))
+        key=KEY,
+        log=studio.log,
+        latency_ms=latency_ms,
+        contracts=project.contracts(str(studio.root)),
+        faults=tuple(sandbox.parse_fault(text) for text in faults),
     )
     studio.endpoint = sandbox.start(options)
     (studio.root / "omixa.toml").write_text(SETTINGS.format(url=studio.endpoint.url, ceilings=ceilings))
