@@ -282,3 +282,109 @@ def test_options_that_mean_the_same_make_the_same_item(options: dict[str, object
 )
 def test_whatever_changes_the_purchase_makes_another_item(changes: dict[str, object]) -> None:
     assert key(**changes) != key()
+
+
+# ---- several steps
+
+
+DEAR = Price(declared_micros=900_000, highest_micros=None, median_micros=300_000)
+
+
+def of_steps(*items: plan.Item, **wishes: object) -> Plan:
+    parts = [plan.Part("cut", "cutter", PRICE), plan.Part("large", "enlarger", DEAR, "cut")]
+    windows = wishes.pop("windows", [])
+    names = {"recipe": "posters", "workspace": "studio", "currency": "USD", "zone": "UTC"}
+    return plan.assemble(parts, items, windows, **names, **wishes)  # type: ignore[arg-type]
+
+
+def made_of(name: str, **changes: object) -> Draft:
+    own = {"key": None, "step": "large", "origin": f"out/{name}.png", "lineage": f"lineage-{name}", "picture": None}
+    return draft(f"{name}-large", **{"source": None, **own, **changes})
+
+
+def bought(name: str) -> list[plan.Item]:
+    first = plan.decide(draft(name, step="cut"), facts(), "cutter")
+    return [first, plan.decide(made_of(name), facts(), "enlarger", origin=first)]
+
+
+def test_steps_each_cost_what_their_model_does() -> None:
+    made = of_steps(*bought("a"), *bought("b"))
+    assert (made.buy_count, made.buys) == (4, {"cut": 2, "large": 2})
+    assert made.expected_micros == 2 * 700_000 + 2 * 300_000
+    assert made.worst_micros == 2 * 700_000 + 2 * 900_000
+    # What one costs is their mean for a forecast, and at most the dearest.
+    assert (made.price.expected_micros, made.price.ceiling_micros) == (500_000, 900_000)
+    assert made.model == "cutter + enlarger"
+
+
+def test_the_mean_of_steps_is_rounded_up_and_weighs_by_what_is_bought() -> None:
+    made = of_steps(*bought("a"), plan.decide(draft("b", step="cut"), facts(), "cutter"))
+    assert made.price.expected_micros == -(-(2 * 700_000 + 300_000) // 3)
+    assert of_steps().price.expected_micros == 500_000
+    assert (
+        plan.price_of([*of_steps().parts, plan.Part("x", "other", Price(None, None, None))], {}).ceiling_micros is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("cap", "fits"), [(699_999, 0), (700_000, 1), (1_599_999, 1), (1_600_000, 2), (1_699_999, 2), (1_700_000, 3)]
+)
+def test_steps_fit_one_after_another_in_the_order_they_are_bought(cap: int, fits: int) -> None:
+    window = Headroom("month", "workspace", cap, 0, 0, None)
+    made = of_steps(*bought("a"), *bought("b"), windows=[window])
+    assert [item.draft.step for item in made.items] == ["cut", "large", "cut", "large"]
+    assert made.fits == fits
+
+
+def test_items_of_steps_stand_behind_what_they_are_made_of() -> None:
+    (a, of_a), (b, of_b) = bought("a"), bought("b")
+    made = of_steps(a, b, of_b, of_a)
+    assert [item.draft.output_path for item in made.items] == [
+        *("out/a.png", "out/a-large.png"),
+        *("out/b.png", "out/b-large.png"),
+    ]
+
+
+def test_with_a_limit_nothing_is_made_in_later_steps_of_what_is_not_bought() -> None:
+    made = of_steps(*bought("a"), *bought("b"), limit=2)
+    assert [item.action for item in made.items] == ["buy", "buy", "later", "later"]
+    assert made.items[3].reason == "made of `out/b.png`, which is not bought now"
+    assert [item.action for item in of_steps(*bought("a"), limit=1).items] == ["buy", "later"]
+
+
+def test_what_is_the_same_in_steps_is_bought_once() -> None:
+    first, then = bought("a")
+    twin = replace(first, draft=draft("b", key="key-a", step="cut"))
+    of_twin = replace(then, draft=made_of("b", lineage="lineage-a"))
+    made = of_steps(first, then, twin, of_twin)
+    assert [(item.action, item.after) for item in made.items] == [
+        ("buy", None),
+        ("buy", None),
+        ("restore", "out/a.png"),
+        ("restore", "out/a-large.png"),
+    ]
+    # And the recipe that runs afterwards does not buy it either.
+    second = of_steps(twin, of_twin, after=[made])
+    assert [item.action for item in second.items] == ["restore", "restore"]
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("hold", "made of `out/a.png`, which is held back: because"),
+        ("unsuitable", "made of `out/a.png`, which cannot be made: because"),
+        ("skip", "made of `out/a.png`, whose kept result is gone: --reroll buys it again"),
+    ],
+)
+def test_what_cannot_be_made_of_the_earlier_of_two_steps_is_held(action: plan.Action, expected: str) -> None:
+    origin = plan.Item(draft("a", step="cut"), action, "because")
+    item = plan.decide(made_of("a"), facts(), "enlarger", origin=origin)
+    assert (item.action, item.reason) == ("hold", expected)
+
+
+def test_two_steps_that_ask_about_one_picture_do_not_tell_of_each_other() -> None:
+    before = Before("digest-a", plan.digest("restore it"), None, {}, "cutter")
+    known = facts(before={("p/a.png", "restore", "photo"): before})
+    assert plan.decide(draft(step="large"), known, "enlarger").reason == "new"
+    assert plan.decide(draft(step="cut"), known, "cutter").reason != "new"
+    assert "model changed (cutter → enlarger)" in plan.decide(draft(), known, "enlarger").reason

@@ -1,5 +1,6 @@
 """An approved plan of several steps: what is made of what was approved is bought, and nothing else."""
 
+import json
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -137,3 +138,16 @@ def test_a_step_that_was_paid_before_is_not_approved_again(steps: Steps) -> None
     ended = steps.house.run_plan()
     assert ended.code == 0, ended
     assert steps.house.requests == 9
+
+
+def test_a_plan_that_says_another_lineage_buys_nothing(steps: Steps) -> None:
+    """Signed or not: it would be made of something else than what the plan itself lists."""
+    plan = steps.house.plan()
+    for item in plan["recipes"][0]["items"]:
+        if "lineage" in item:
+            item["lineage"] = item["lineage"][::-1]
+    steps.house.plan_file.write_text(json.dumps(plan))
+    assert steps.house.approve().code == 0
+    ended = steps.house.run_plan()
+    assert (ended.code, steps.house.requests) == (9, 0), ended
+    assert "error[picture-touched]: posters: changed after the plan was made: `out/cut/000.png`" in ended.err

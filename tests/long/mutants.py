@@ -21,6 +21,7 @@ from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_recipes import RECIPES
 from tests.long.mutants_reports import REPORTS
 from tests.long.mutants_reviews import REVIEWS
+from tests.long.mutants_steps import STEPS
 
 HOUSE = Path(__file__).parents[2]
 
@@ -368,8 +369,8 @@ MUTANTS = (
         "canary-goes-on",
         "a canary that costs more than planned stops the rest",
         "runner/jobs.py",
-        "    if dearest > planned:\n",
-        "    if False:\n",
+        "        if cost <= planned:\n",
+        "        if True:\n",
         "tests/run/test_levers.py -k costs_more_than_planned",
     ),
     Mutant(
@@ -577,8 +578,8 @@ MUTANTS = (
         "endless-wishes",
         "a recipe cannot want more than a plan can hold",
         "runner/items.py",
-        "            if len(wanted) > WANTED_MAX:\n",
-        "            if False:\n",
+        "                if len(wanted) + len(own) > WANTED_MAX:\n",
+        "                if False:\n",
         "tests/test_items.py",
     ),
     Mutant(
@@ -602,6 +603,7 @@ MUTANTS = (
     *REPORTS,
     *APPROVALS,
     *REVIEWS,
+    *STEPS,
     *RECIPES,
 )
 

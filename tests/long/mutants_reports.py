@@ -251,7 +251,7 @@ REPORTS = (
         "recovery-forgets-the-stamp",
         "a picture of a dead process is stamped as well",
         "runner/recovery.py",
-        "provenance=means.stamps(run_uid).exists()",
+        "provenance=_is_stamped(row.output_path, means.stamps(run_uid))",
         "provenance=False",
         SAYS,
     ),

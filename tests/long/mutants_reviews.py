@@ -52,8 +52,8 @@ REVIEWS = (
         "had-is-anew",
         "what another recipe had is not bought anew",
         COMPARISON,
-        "keys = {one.key for one in gained if one.key is not None} - have",
-        "keys = {one.key for one in gained if one.key is not None}",
+        "if one.identity is not None and one.identity not in have:",
+        "if one.identity is not None:",
         DIFF,
     ),
     Mutant(
@@ -196,8 +196,8 @@ REVIEWS = (
         "price-of-the-file-alone",
         "what the ledger has seen is asked against the highest price, too",
         POLICY,
-        "    if made.price.ceiling_micros is not None:\n",
-        "    if made.price.ceiling_micros is None:\n",
+        "        if ceiling is not None:\n",
+        "        if ceiling is None:\n",
         RUN,
     ),
     Mutant(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.images import digests
 from tests.run.conftest import Ended, Studio, kill, wait_until
 from tests.run.test_contracts import CEILINGS, HOUSE, serve
 
@@ -320,3 +321,25 @@ def test_ceilings_of_every_step_are_needed(graph: Graph) -> None:
     assert ended.code == 2, ended
     assert "nobody knows what one request of stability-upscale-creative may cost" in ended.err
     assert graph.requests == 0
+
+
+def test_a_stamped_file_is_not_what_was_bought_so_nothing_is_made_of_it(graph: Graph) -> None:
+    """With a stamp, the file has other bytes than the result: it would be another item, and paid again."""
+    text = (graph.studio.root / "recipes/posters.toml").read_text()
+    text = text.replace('folder = "out/cut"', 'folder = "out/cut"\nprovenance = true')
+    (graph.studio.root / "recipes/posters.toml").write_text(text)
+    graph.studio.pictures(1)
+    assert graph.run().code == 0
+    assert graph.actions() == [("cut", "000", "skip"), ("large", "000", "skip"), ("ground", "000", "skip")]
+    shutil.rmtree(graph.studio.root / ".omixa/results")
+    assert graph.actions() == [("cut", "000", "skip"), ("large", "000", "hold"), ("ground", "000", "hold")]
+
+
+def test_only_the_steps_that_say_so_stamp_their_pictures(graph: Graph) -> None:
+    text = (graph.studio.root / "recipes/posters.toml").read_text()
+    text = text.replace('folder = "out/large"', 'folder = "out/large"\nprovenance = true')
+    (graph.studio.root / "recipes/posters.toml").write_text(text)
+    graph.studio.pictures(1)
+    assert graph.run().code == 0
+    for name, is_stamped in (("cut/000.png", False), ("large/000.png", True), ("ground/000.webp", False)):
+        assert (len(digests(graph.studio.root / "out" / name)) == 2) is is_stamped, name
