@@ -35,8 +35,8 @@ CONTRACTS = (
         "contract-never-dirty",
         "the ledger tells whether the contract was committed",
         "runner/jobs.py",
-        "    declared += [settings.root / step.contract.file for step in recipe.steps if step.contract.file is not None]\n",
-        "",
+        "for step in recipe.steps if step.contract.file is not None]\n    git = git_state",
+        "for step in ()]\n    git = git_state",
         RUNS,
     ),
     Mutant(
