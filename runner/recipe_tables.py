@@ -233,6 +233,7 @@ class RecipeFile(Declared):
     )
     steps: list[StepTable] = Field(
         default=[],
+        min_length=1,
         description="Instead of `model`, `[[sources]]` and `[output]`: several steps, each with its own; a step may "
         "take what an earlier one makes.",
     )
