@@ -247,7 +247,9 @@ def follower(recipe: Recipe, settings: Settings, means: Means, wishes: Wishes) -
             return replace(item, action="hold", reason=f"the kept result of `{item.draft.origin}` is gone")
         one, step = made_of(recipe, item.draft, file), recipe.step(item.draft.step)
         facts = _facts([one], recipe, step, settings, means.ledger.database, means.results, at=means.now())
-        return plan.decide(one, facts, step.model, reroll=wishes.again)
+        # What another run is just buying is waited for where money is set aside, and then brought back.
+        unknown = {key: live for key, live in facts.live.items() if live.state == "unknown"}
+        return plan.decide(one, replace(facts, live=unknown), step.model, reroll=wishes.again)
 
     return follow
 

@@ -430,8 +430,10 @@ def decide(draft: Draft, facts: Facts, model: str, *, reroll: bool = False, orig
     """
     key = draft.key
     if origin is not None and origin.action in ("hold", "unsuitable"):
+        if origin.draft.origin is not None and origin.reason.startswith(_MADE_OF):
+            return Item(draft, "hold", origin.reason)  # where it began, for all that would come of it
         held = "is held back" if origin.action == "hold" else "cannot be made"
-        return Item(draft, "hold", f"made of `{origin.draft.output_path}`, which {held}: {origin.reason}")
+        return Item(draft, "hold", f"{_MADE_OF}`{origin.draft.output_path}`, which {held}: {origin.reason}")
     if draft.awaits:
         return _decide_awaiting(draft, facts, origin)
     if key is None:
@@ -459,13 +461,14 @@ def decide(draft: Draft, facts: Facts, model: str, *, reroll: bool = False, orig
 def _decide_awaiting(draft: Draft, facts: Facts, origin: Item | None) -> Item:
     """What is made of a result that is still to be bought: only then it is known whether it was bought before."""
     if origin is None or origin.action == "skip" or (origin.action == "restore" and origin.after is None):
-        return Item(draft, "hold", f"made of `{draft.origin}`, whose kept result is gone: --reroll buys it again")
+        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, whose kept result is gone: --reroll buys it again")
     if draft.output_size is not None and not _is_ours(draft, facts):
         return Item(draft, "hold", _FOREIGN)
     before = "new" if facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name)) is None else "again"
     return Item(draft, "buy", f"{before}: made of `{draft.origin}`, which is bought first")
 
 
+_MADE_OF = "made of "
 _FOREIGN = (
     "a file that omixa did not write, or that was changed since, stands at the output path: "
     "move it away, or change [output] name"

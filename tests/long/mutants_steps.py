@@ -92,7 +92,7 @@ STEPS = (
         PLAN,
         "elif draft.awaits and draft.origin in later:",
         "elif False:",
-        f"{RUNS} -k limit",
+        "tests/test_plan.py -k with_a_limit",
     ),
     Mutant(
         "one-price-for-all",
