@@ -125,6 +125,15 @@ def test_what_is_paid_for_is_not_bought_anew_in_any_step(graph: Scratch) -> None
     graph.commit()
     told = graph.diff("main...HEAD")
     assert (total(told)["anew"], micros(total(told)["month_change"])) == (0, 234_000)  # as billed
+    # Also where the base had no such recipe, and only the ledger knows.
+    for name in ("posters", "copies"):
+        (graph.root / f"recipes/{name}.toml").unlink()
+    graph.commit()
+    graph.git("branch", "--force", "main")
+    graph.write("recipes/posters.toml", RECIPE)
+    graph.commit()
+    told = graph.diff("main...HEAD")
+    assert (len(gained(only(told))), total(told)["anew"]) == (6, 0)
 
 
 def test_policies_are_asked_of_every_step(graph: Scratch) -> None:
