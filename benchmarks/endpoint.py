@@ -280,7 +280,8 @@ class Conversation(asyncio.BufferedProtocol):
             books.answered += 1
             books.last_at = time.monotonic()
         if b"\r\nconnection: close" in self._request.lower():
-            self._close()
+            # Not at once: asyncio may be in the middle of having written, and would then close a second time.
+            asyncio.get_running_loop().call_soon(self._close)
         elif self._early:
             early = memoryview(bytes(self._early))
             self._early.clear()
