@@ -11,6 +11,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+    import requests
 
 MODEL = "stability-upscale-creative"
 PROMPT = "Restore it."
@@ -114,7 +120,7 @@ def http_client(url: str, key: str, out: Path) -> Callable[[Path], None]:
 
 
 def raw_socket(url: str, key: str, out: Path) -> Callable[[Path], None]:
-    """A socket for each thread, a head that was made before, and an answer read into one buffer."""
+    """A socket for each thread, a head that was made before, and the answer decoded while it comes."""
     import socket
     from urllib.parse import urlsplit
 
@@ -129,35 +135,48 @@ def raw_socket(url: str, key: str, out: Path) -> Callable[[Path], None]:
         if not hasattr(here, "socket"):
             here.socket = socket.create_connection((place.hostname, place.port), timeout=300)
             here.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            here.buffer = bytearray(256 * 1024)
         body = _body(path)
-        here.socket.sendall(b"%s%d\r\n\r\n%s" % (head, len(body), body))
-        _keep(_received(here.socket), out / path.name)
+        here.socket.sendall(b"%s%d\r\n\r\n" % (head, len(body)))
+        here.socket.sendall(body)
+        _stream(here.socket, here.buffer, out / path.name)
 
     return buy
 
 
-def _received(connection: "object") -> bytearray:
-    """The body of the next answer."""
-    start = b""
-    while b"\r\n\r\n" not in start:
-        more = connection.recv(65536)  # type: ignore[attr-defined]
-        if not more:
-            raise SystemExit("the endpoint closed the connection")
-        start += more
-    head, _, begun = start.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200 "):
-        raise SystemExit(head.decode("latin-1"))
-    length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-    answer = bytearray(length)
-    view = memoryview(answer)
-    view[: len(begun)] = begun
-    at = len(begun)
-    while at < length:
-        count = connection.recv_into(view[at:])  # type: ignore[attr-defined]
+def _stream(connection: "socket.socket", buffer: bytearray, path: Path) -> None:
+    """Decode the picture of the next answer into a file; the buffer is all the memory that it takes."""
+    import pybase64
+
+    view, filled = memoryview(buffer), 0
+
+    def more() -> int:
+        count = connection.recv_into(view[filled:])
         if not count:
             raise SystemExit("the answer broke off")
-        at += count
-    return answer
+        return filled + count
+
+    begin = -1
+    while begin < 0:
+        filled = more()
+        begin = buffer.find(_FIELD, 0, filled)
+    head, _, _ = bytes(view[:begin]).partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise SystemExit(head.decode("latin-1"))
+    left = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]) + len(head) + 4 - filled
+    begin += len(_FIELD)
+    with path.open("wb", buffering=0) as file:
+        while (end := buffer.find(b'"', begin, filled)) < 0:
+            whole = begin + (filled - begin) // 4 * 4
+            file.write(pybase64.b64decode(view[begin:whole], validate=True))
+            rest = bytes(view[whole:filled])
+            buffer[: len(rest)] = rest
+            begin, filled, before = 0, len(rest), len(rest)
+            filled = more()
+            left -= filled - before
+        file.write(pybase64.b64decode(view[begin:end], validate=True))
+    while left:
+        left -= connection.recv_into(view[: min(left, len(buffer))])
 
 
 def pycurl_client(url: str, key: str, out: Path) -> Callable[[Path], None]:

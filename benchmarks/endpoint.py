@@ -2,7 +2,7 @@
 
 It is a process of its own, and no sandbox: it reads as much of a request as it needs to know where it ends, waits for
 as long as it was told, and answers with a picture that is like no other one it gave. `GET /counts` says what it has
-counted since the last `POST /reset`.
+counted since the last `POST /reset`; between `POST /hold` and `POST /go` it answers nothing.
 
     python -m benchmarks.endpoint --answer result.png --latency-ms 20      # prints its address; Ctrl-C ends it
 """
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -95,6 +96,7 @@ class Endpoint:
         self.pictures, self.price_micros, self.latency_s = pictures, price_micros, latency_s
         self.books = Books()
         self.served = 0
+        self.held: list[Callable[[], None]] | None = None  # what is to be answered when it is let go
         # All connections read into the same bytes: what came is looked at before the next is asked for.
         self.received = memoryview(bytearray(_RECEIVED_BYTES))
         self._date = (0, b"")
@@ -120,6 +122,15 @@ class Endpoint:
         """The control path."""
         if path == b"/counts" and method == b"GET":
             return 200, self.books.shown()
+        if path == b"/hold" and method == b"POST":
+            self.held = []
+            return 200, {}
+        if path == b"/go" and method == b"POST":
+            waiting, self.held = self.held or [], None
+            self.books.first_at = time.monotonic()
+            for answer in waiting:
+                asyncio.get_running_loop().call_later(self.latency_s, answer)
+            return 200, {"waiting": len(waiting)}
         if path == b"/reset" and method == b"POST":
             shown = self.books.shown()
             self.books = Books(in_flight=self.books.in_flight)
@@ -227,7 +238,9 @@ class Conversation(asyncio.BufferedProtocol):
         books.first_at = books.first_at or now
         books.in_flight += 1
         books.in_flight_max = max(books.in_flight_max, books.in_flight)
-        if endpoint.latency_s:
+        if endpoint.held is not None:
+            endpoint.held.append(self._answer)
+        elif endpoint.latency_s:
             asyncio.get_running_loop().call_later(endpoint.latency_s, self._answer)
         else:
             self._answer()
@@ -331,9 +344,15 @@ async def serve(endpoint: Endpoint, port: int) -> None:
     server = await loop.create_server(lambda: Conversation(endpoint), "127.0.0.1", port, backlog=1024)
     bound = server.sockets[0].getsockname()[1]
     print(f"http://127.0.0.1:{bound}", flush=True)
-    ended = loop.create_future()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def look() -> None:
+        """The pipe from who started this is closed when that process is gone."""
+        if not os.read(0, 4096) and not ended.done():
+            ended.set_result(None)
+
     if not sys.stdin.isatty():
-        loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or ended.done() or ended.set_result(None))
+        loop.add_reader(sys.stdin.fileno(), look)
     await ended
 
 
@@ -359,6 +378,14 @@ class Running:
     def reset(self) -> dict[str, Any]:
         """Begin to count anew; returns what it had counted."""
         return self._ask("POST", "/reset")
+
+    def hold(self) -> None:
+        """Answer nothing, until told to go."""
+        self._ask("POST", "/hold")
+
+    def go(self) -> None:
+        """Answer what waits, each after the latency, and go on as usual; the time is counted from now."""
+        self._ask("POST", "/go")
 
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         place = urlsplit(self.url)

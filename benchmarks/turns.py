@@ -98,10 +98,10 @@ class Bench:
         with Running(self.result, latency_ms=self.scene.latency_ms) as endpoint:
             for number in range(count):
                 shift = number % len(names)
-                found += [self._turn(name, endpoint) for name in names[shift:] + names[:shift]]
+                found += [self.turn(name, endpoint) for name in names[shift:] + names[:shift]]
         return found
 
-    def _turn(self, client: str, endpoint: Running) -> Round:
+    def turn(self, client: str, endpoint: Running) -> Round:
         """One client buys everything, and every picture is accounted for."""
         out, log = self.root / "out", self.root / "log.txt"
         shutil.rmtree(out, ignore_errors=True)
