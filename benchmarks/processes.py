@@ -9,7 +9,6 @@ when the first one has all of its pictures is its share.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -54,10 +53,13 @@ def together(root: Path, processes: int, pictures: int, endpoint: Running) -> To
     started = [Started(governed.run_words(root, name), root / f"{name}.txt", BENCH_KEY=KEY) for name in names]
     _wait(started, lambda: endpoint.counts()["in_flight"] == processes * min(IN_FLIGHT, pictures))
     endpoint.go()
-    had = [0]
-    while max(had) < pictures:
-        time.sleep(0.02)
-        had = [_files(root / "out" / name) for name in names]
+    had: list[int] = []
+
+    def one_has_all() -> bool:
+        had[:] = [_files(root / "out" / name) for name in names]
+        return max(had) == pictures
+
+    _wait(started, one_has_all)
     cpu_s = sum(one.ended().cpu_s for one in started)
     counts = endpoint.counts()
     _check(root, counts, processes * pictures)
@@ -76,7 +78,7 @@ def _wait(started: Sequence[Started], so: Callable[[], bool]) -> None:
 
 def _files(folder: Path) -> int:
     """How many pictures are in a folder; none while there is no folder."""
-    return sum(name.endswith(".png") for name in os.listdir(folder)) if folder.exists() else 0
+    return sum(1 for _ in folder.glob("*.png"))
 
 
 def _check(root: Path, counts: Mapping[str, Any], count: int) -> None:
