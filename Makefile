@@ -53,5 +53,19 @@ check: $(VENV)/.dev
 	$(BIN)/omixa check
 	$(BIN)/omixa fmt --check
 
+# Every program prints its figures; those that keep them in benchmarks/results/ make docs/performance.md anew.
+bench: $(VENV)/.run
+	$(BIN)/python -m benchmarks.sending
+	$(BIN)/python -m benchmarks.processes
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python benchmarks/startup.py
+	@echo
+	@echo "docs/performance.md is made anew. What takes longer, or needs the development packages:"
+	@echo "  $(BIN)/python -m benchmarks.sending --full           as many pictures as the goals speak of, five rounds"
+	@echo "  $(BIN)/python -m benchmarks.rivals                   Dask, Luigi, Prefect, Snakemake, promptfoo (installs them)"
+	@echo "  $(BIN)/python -m benchmarks.growth --pictures 1000,100000"
+	@echo "  $(BIN)/python -m benchmarks.sending --profile        where the CPU of a picture goes"
+	@echo "  $(BIN)/python benchmarks/NAME.py                     memory, page, scheduler, trail, usage, verify: see the head of each"
+
 clean:
-	rm -rf $(VENV) out .omixa
+	rm -rf $(VENV) benchmarks/.cache out .omixa

@@ -230,7 +230,7 @@ def has_pycurl() -> bool:
     return PYCURL.exists()
 
 
-def start_up(able: Mapping[str, Words], folder: Path) -> dict[str, Used]:
+def start_up(able: Mapping[str, Words], folder: Path, times: int) -> dict[str, Used]:
     """What every client takes when there is nothing to buy; for the governed run, because its picture was bought."""
     bench = Bench(folder / "start-up", _small(0, 1, 1, None), able)
     empty = folder / "empty"
@@ -241,7 +241,7 @@ def start_up(able: Mapping[str, Words], folder: Path) -> dict[str, Used]:
         for client in able:
             if client == OMIXA:
                 bench.turn(client, endpoint)
-        for client in list(able) * 3:
+        for client in list(able) * times:
             shutil.rmtree(empty / "out", ignore_errors=True)
             words, variables = able[client](empty, endpoint.url, 1) if client != OMIXA else again
             found[client].append(measured.measure(words, folder / "start-up.txt", **variables))
@@ -309,7 +309,7 @@ def main() -> int:
             for scene in chosen:
                 profiled.show_profile(Bench(folder / scene.name, scene, {}))
             return 0
-        idle = start_up(ways(options.clients.split(",")), folder)
+        idle = start_up(ways(options.clients.split(",")), folder, 1 if options.quick else 3)
         found = measure_scenes(chosen, options, idle, folder)
         reached = [goal for scene in chosen for goal in goals(scene, found[scene.name], idle)]
         if options.quick:

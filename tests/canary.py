@@ -28,6 +28,7 @@ KEYS = (
     "omx_live_proof-key-0123456789",  # tests/proof
     "studios-own-secret-0123456789",  # tests/test_doctor.py
     "studios-own-secret-of-alerts",  # tests/alerts
+    "omx_live_benchmark",  # benchmarks
 )
 
 
