@@ -9,7 +9,7 @@ The pictures are the smallest that the model takes, 64 pixels a side, and the en
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,8 +62,14 @@ def main() -> int:
 def bought(root: Path, count: int) -> Round:
     """One run."""
     scene = Scene("growth", "smallest pictures, 0 ms latency", 12_288, 12_288, 0, IN_FLIGHT, count)
-    (turn,) = Bench(root, scene, {OMIXA: WAYS[OMIXA]}).rounds(1)
+    (turn,) = Bench(root, scene, {OMIXA: _words}).rounds(1)
     return turn
+
+
+def _words(root: Path, url: str, in_flight: int) -> tuple[list[str], Mapping[str, str]]:
+    """As a job that nobody watches runs: `--json` would hold every picture's line until the end."""
+    words, variables = WAYS[OMIXA](root, url, in_flight)
+    return [word for word in words if word != "--json"], variables
 
 
 def table(found: Sequence[Bought]) -> Table:
