@@ -29,14 +29,20 @@ said, too.
 """
 
 
+def sections() -> list[dict[str, Any]]:
+    """What was kept, in the order of the page."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in measured.RESULTS.glob("*.json")}
+    names = [*(name for name in ORDER if name in found), *sorted(set(found) - set(ORDER))]
+    return [found[name] for name in names]
+
+
 def write() -> None:
-    """Write the page and its pictures."""
-    sections = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in measured.RESULTS.glob("*.json")}
-    names = [*(name for name in ORDER if name in sections), *sorted(set(sections) - set(ORDER))]
-    curve = sections.get("sending", {}).get("curve")
-    if curve:
-        PICTURE.write_text(_picture(curve), encoding="utf-8")
-    PAGE.write_text(page([sections[name] for name in names], picture=bool(curve)), encoding="utf-8")
+    """Write the page and its picture."""
+    found = sections()
+    curves = [section["curve"] for section in found if section.get("curve")]
+    if curves:
+        PICTURE.write_text(_picture(curves[0]), encoding="utf-8")
+    PAGE.write_text(page(found, picture=bool(curves)), encoding="utf-8")
     print(f"written: {PAGE.relative_to(measured.ROOT)}")
 
 
