@@ -79,7 +79,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def _picture(curve: Mapping[str, float]) -> str:
     return svg.bars(
-        title="Pictures a second of a governed run, the plain script with a Session being 1",
+        title="Pictures a second of a governed run, against the plain script with a Session",
         under="in flight; 20 KB → 80 KB, 20 ms latency, whole commands",
         values={str(in_flight): ratio for in_flight, ratio in curve.items()},
         line=1.0,

@@ -23,7 +23,7 @@ def bars(*, title: str, under: str, values: Mapping[str, float], line: float, li
         # A ground of its own, so that it can be read on any page.
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="#ffffff"/>',
         '<g font-family="system-ui, sans-serif" font-size="13" fill="#1f2933">',
-        f'<text x="{_LEFT}" y="26" font-size="14" font-weight="600">{escape(title)}</text>',
+        f'<text x="16" y="26" font-size="14" font-weight="600">{escape(title)}</text>',
     ]
     for n in range(round(top / step) + 1):
         at = y(n * step)
@@ -49,8 +49,5 @@ def bars(*, title: str, under: str, values: Mapping[str, float], line: float, li
 
 
 def _step(highest: float) -> float:
-    """Between two lines, so that there are three to seven of them."""
-    step = 0.1
-    while highest / step > 6:
-        step *= 2.5 if str(step)[-1:] == "2" else 2
-    return round(step, 3)
+    """Between two lines, so that there are at most six of them above zero."""
+    return next(step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000) if highest / step <= 6)
