@@ -33,11 +33,11 @@ class Bought:
 def main() -> int:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pictures", default="1000,10000", metavar="N,N", help="how many, in rising order")
+    parser.add_argument("--pictures", type=_counts, default=[1_000, 10_000], metavar="N,N", help="in rising order")
     parser.add_argument("--folder", type=Path, help="where the work is done (default: as TMPDIR)")
     parser.add_argument("--quick", action="store_true", help="a few pictures: shows that it works, and nothing else")
     options = parser.parse_args()
-    counts = [4, 12] if options.quick else [int(count) for count in options.pictures.split(",")]
+    counts = [4, 12] if options.quick else options.pictures
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="omixa-bench-") as name:
         found = [Bought(count, bought(Path(name) / str(count), count)) for count in counts]
     shown = table(found)
@@ -57,6 +57,13 @@ def main() -> int:
     )
     performance.write()
     return 0
+
+
+def _counts(text: str) -> list[int]:
+    counts = [measured.whole(count) for count in text.split(",")]
+    if len(counts) < 2 or counts != sorted(set(counts)):
+        raise argparse.ArgumentTypeError(f"two numbers or more that rise, such as 1000,10000; not `{text}`")
+    return counts
 
 
 def bought(root: Path, count: int) -> Round:
@@ -98,4 +105,4 @@ def goal(found: Sequence[Bought]) -> Goal:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    measured.run(main)

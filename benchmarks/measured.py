@@ -1,17 +1,18 @@
 """What all measuring needs: one process with its CPU and memory, the machine, and results that are kept."""
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -67,6 +68,31 @@ class Started:
         wall_s, cpu_s, rss = self._told.read_text(encoding="ascii").split()
         # Linux says KiB, macOS bytes.
         return Used(float(wall_s), float(cpu_s), float(rss) / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark as a program: what stops it is said in a line."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing was kept")
+    except OSError as error:
+        sys.exit(f"error: {error}")
+
+
+def whole(text: str) -> int:
+    """An option's value: a whole number from 1 on."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not `{text}`")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """An option's value: more than 0, and 1 at most."""
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"more than 0 and at most 1, such as 0.25; not `{text}`")
 
 
 def median(values: Sequence[float]) -> float:

@@ -100,8 +100,8 @@ def _check(root: Path, counts: Mapping[str, Any], count: int) -> None:
 def main() -> int:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=400, help="of each process")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=measured.whole, default=400, help="of each process")
+    parser.add_argument("--rounds", type=measured.whole, default=3)
     parser.add_argument("--folder", type=Path, help="where the work is done (default: as TMPDIR)")
     parser.add_argument("--quick", action="store_true", help="a few pictures: shows that it works, and nothing else")
     options = parser.parse_args()
@@ -174,4 +174,4 @@ def _ratio(found: Sequence[Together], processes: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    measured.run(main)

@@ -176,11 +176,14 @@ def main() -> int:
     parser.add_argument(
         "--only", metavar="A,B", help=f"of {', '.join(rival.name for rival in RIVALS)}; nothing is kept"
     )
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--pictures", type=measured.whole, default=1000)
+    parser.add_argument("--rounds", type=measured.whole, default=1)
     parser.add_argument("--folder", type=Path, help="where the work is done (default: as TMPDIR)")
     options = parser.parse_args()
     only = options.only.split(",") if options.only else [rival.name for rival in RIVALS]
+    unknown = set(only) - {rival.name for rival in RIVALS}
+    if unknown:
+        parser.error(f"there is no `{min(unknown)}` here")
     able = {rival.name: rival.words for rival in RIVALS if rival.name in only and installed(rival)}
     scene = Scene("rivals", "20 KB → 80 KB, 20 ms latency, 16 in flight", 20_000, 80_000, 20, 16, options.pictures)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="omixa-bench-") as name:
@@ -204,4 +207,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    measured.run(main)

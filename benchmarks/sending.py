@@ -379,8 +379,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="where the CPU of a governed picture goes")
     parser.add_argument("--scene", metavar="NAME", help="only one, such as small-20-16; nothing is kept")
     parser.add_argument("--clients", default=",".join([SCRIPT, OMIXA, *LIMITS, "pycurl", "plain"]), metavar="A,B")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--share", type=float, default=1.0, metavar="X", help="of the pictures, such as 0.25")
+    parser.add_argument("--rounds", type=measured.whole)
+    parser.add_argument("--share", type=measured.share, default=1.0, metavar="X", help="of the pictures, such as 0.25")
     parser.add_argument(
         "--folder", type=Path, help="where the work is done: on the disk that is meant (default: as TMPDIR)"
     )
@@ -393,4 +393,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    measured.run(main)

@@ -51,9 +51,7 @@ def test_a_ratio_is_the_median_of_those_within_a_round() -> None:
 
 def test_the_chart_holds_every_figure_and_is_right_in_proportion() -> None:
     values = {"1": 0.5, "16": 2.0, "64": 3.0}
-    tree = ElementTree.fromstring(
-        svg.bars(title="a < b", under="c & d", values=values, line=1.0, line_name="one")
-    )
+    tree = ElementTree.fromstring(svg.bars(title="a < b", under="c & d", values=values, line=1.0, line_name="one"))
     space = "{http://www.w3.org/2000/svg}"
     words = [text.text for text in tree.iter(f"{space}text")]
     assert {"a < b", "c & d", "one", "0.50", "2.00", "3.00", "1", "16", "64"} <= set(words)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.long.mutant import Mutant
 from tests.long.mutants_approvals import APPROVALS
+from tests.long.mutants_benchmarks import BENCHMARKS
 from tests.long.mutants_contracts import CONTRACTS
 from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_recipes import RECIPES
@@ -602,6 +603,7 @@ MUTANTS = (
     *JOBS,
     *REPORTS,
     *APPROVALS,
+    *BENCHMARKS,
     *REVIEWS,
     *STEPS,
     *RECIPES,
@@ -616,6 +618,7 @@ def caught(mutant: Mutant) -> tuple[bool, float]:
             "runner",
             "migrations",
             "tests",
+            "benchmarks",
             "contracts",
             "recipes",
             "pictures",
@@ -626,7 +629,7 @@ def caught(mutant: Mutant) -> tuple[bool, float]:
         for part in parts:
             source = HOUSE / part
             if source.is_dir():
-                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__", ".cache"))
             else:
                 shutil.copy(source, copy / part)
         file = copy / mutant.file
