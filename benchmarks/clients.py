@@ -50,6 +50,17 @@ def plain_session(url: str, key: str, out: Path) -> Callable[[Path], None]:
     return _with_requests(post, url, key, out)
 
 
+def plain_one_session(url: str, key: str, out: Path) -> Callable[[Path], None]:
+    """One Session for all threads, as many write it; it keeps ten connections and opens new ones for the rest."""
+    import logging
+
+    import requests
+
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each connection that it does not keep
+    session = requests.Session()
+    return _with_requests(lambda: session.post, url, key, out)
+
+
 def _with_requests(post: Callable[[], Callable[..., object]], url: str, key: str, out: Path) -> Callable[[Path], None]:
     import base64
 
@@ -206,6 +217,7 @@ def pycurl_client(url: str, key: str, out: Path) -> Callable[[Path], None]:
 CLIENTS: dict[str, Client] = {
     "plain": plain,
     "plain-session": plain_session,
+    "plain-one-session": plain_one_session,
     "http.client": http_client,
     "raw-socket": raw_socket,
     "pycurl": pycurl_client,

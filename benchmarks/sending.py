@@ -45,6 +45,8 @@ CURVE = {1: 150, 4: 400, 8: 600, 16: 1000, 32: 1000, 64: 1000}
 # The scenes with all clients; the others do without the slow ones and those that show the same as another.
 THOROUGH = ("small-20-16", "large-20-8", "small-quick", "large-quick")
 
+PROFILED = 500  # pictures, at most, when every function is timed
+
 # By scene; and by how many are in flight, with how many pictures.
 Found = Mapping[str, list[Round]]
 Curve = Mapping[int, tuple[int, list[Round]]]
@@ -52,7 +54,8 @@ NOTES = """\
 Every turn was checked: the endpoint's count of requests and of money, the files on the disk, the sum of the ledger and
 its chain agree. The governed run has everything on: caps of day, month, run and in total, the ledger at
 `synchronous=FULL`, the audit trail, digests, and the check that a result shows its source. `plain-session` is the
-script that people write (`requests`, a thread pool, a Session for each thread), `plain` the same without a Session.
+script that people write (`requests`, a thread pool, a Session for each thread), `plain-one-session` the same with one
+Session for all, `plain` without any.
 `http.client`, `raw-socket` and `pycurl` are limits: no JSON, no caps, no record, nothing that makes sure of the disk.
 """
 
@@ -287,7 +290,7 @@ def measure_scenes(
     able = {client: WAYS[client] for client in idle}
     for scene in chosen:
         # The slow ones only where there is something new to learn from them.
-        slow = {"plain", "pycurl"} if scene.name not in THOROUGH and not options.scene else set()
+        slow = {"plain", "plain-one-session", "pycurl"} if scene.name not in THOROUGH and not options.scene else set()
         bench = Bench(folder / scene.name, scene, {name: way for name, way in able.items() if name not in slow})
         found[scene.name] = bench.rounds(options.rounds)
         shutil.rmtree(bench.root)
@@ -330,8 +333,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="omixa-bench-") as name:
         folder = Path(name)
         if options.profile:
-            for scene in chosen:
-                profiled.show_profile(Bench(folder / scene.name, scene, {}))
+            for scene in chosen if options.scene else [scene for scene in chosen if scene.name in THOROUGH]:
+                few = replace(scene, count=min(scene.count, PROFILED))
+                profiled.show_profile(Bench(folder / scene.name, few, {}))
             return 0
         idle = start_up(ways(options.clients.split(",")), folder, 1 if options.quick else 3)
         found = measure_scenes(chosen, options, idle, folder)
@@ -378,7 +382,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few pictures: shows that it works, and nothing else")
     parser.add_argument("--profile", action="store_true", help="where the CPU of a governed picture goes")
     parser.add_argument("--scene", metavar="NAME", help="only one, such as small-20-16; nothing is kept")
-    parser.add_argument("--clients", default=",".join([SCRIPT, OMIXA, *LIMITS, "pycurl", "plain"]), metavar="A,B")
+    parser.add_argument(
+        "--clients", default=",".join([SCRIPT, OMIXA, *LIMITS, "pycurl", "plain-one-session", "plain"]), metavar="A,B"
+    )
     parser.add_argument("--rounds", type=measured.whole)
     parser.add_argument("--share", type=measured.share, default=1.0, metavar="X", help="of the pictures, such as 0.25")
     parser.add_argument(

@@ -27,7 +27,7 @@ def test_a_governed_run_and_every_client_buy_the_same(tmp_path: Path) -> None:
     said = benchmark("benchmarks.sending", "--quick", "--clients", ",".join(clients), "--folder", str(tmp_path))
     for client in clients:
         assert said.count(f"  {client} ") == 2
-    assert "10 turns: every picture, request and micro-unit was accounted for" in said
+    assert "12 turns: every picture, request and micro-unit was accounted for" in said
 
 
 @pytest.mark.parametrize("name", ["processes", "growth"])
