@@ -72,6 +72,7 @@ class Started:
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a benchmark as a program: what stops it is said in a line."""
+    _at_begin.update(machine())
     try:
         sys.exit(main())
     except KeyboardInterrupt:
@@ -98,6 +99,10 @@ def share(text: str) -> float:
 def median(values: Sequence[float]) -> float:
     """The middle one."""
     return statistics.median(values)
+
+
+# Of a benchmark that runs as a program: what it began with, for the checkout may go on while it runs.
+_at_begin: dict[str, Any] = {}
 
 
 def machine() -> dict[str, Any]:
@@ -164,7 +169,7 @@ def keep(name: str, title: str, *, goals: Sequence[Goal], tables: Sequence[Table
     path = RESULTS / f"{name}.json"
     found = {
         "title": title,
-        **machine(),
+        **(_at_begin or machine()),
         "notes": notes,
         "goals": [goal.row() for goal in goals],
         "tables": [{"title": table.title, "rows": table.rows} for table in tables],
@@ -190,5 +195,6 @@ def show_goals(goals: Sequence[Goal]) -> None:
     """Print what was to be shown, and whether it was."""
     print("\nagainst the goals")
     for goal in goals:
-        print(f"  {REACHED[goal.reached].strip('*'):12}  {goal.work}, against {goal.against}: {goal.goal}")
+        against = f", against {goal.against}" if goal.against != "–" else ""
+        print(f"  {REACHED[goal.reached].strip('*'):12}  {goal.work}{against}: {goal.goal}")
         print(f"  {'':12}  → {goal.measured}", flush=True)

@@ -59,7 +59,7 @@ def page(sections: Sequence[Mapping[str, Any]], *, picture: bool) -> str:
             f"`{section['command']}` · commit {section['commit']} · {section['at']} · {section['machine']} · "
             f"{section['system']}\n"
         )
-        parts.append(section["notes"] + "\n")
+        parts.append(section["notes"].rstrip("\n") + "\n")
         for table in section["tables"]:
             parts.append(f"**{table['title']}**\n")
             parts.append(_markdown(table["rows"]))
