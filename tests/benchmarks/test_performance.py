@@ -1,15 +1,20 @@
 """docs/performance.md says what was measured, all of it, and is made from what was kept."""
 
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+import pytest
 
 from benchmarks import measured, performance, svg
 from benchmarks.measured import Goal, Table
 from benchmarks.turns import Round, of, ratio, speed
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def turn(client: str, wall_s: float) -> Round:
@@ -67,3 +72,21 @@ def test_what_is_kept_can_be_read_again(tmp_path: Path, monkeypatch: Any) -> Non
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert (kept["tables"], kept["more"]) == ([{"title": "t", "rows": rows}], [1.5])
     assert [section["title"] for section in performance.sections()] == ["One"]
+
+
+@pytest.mark.parametrize("file", ["Makefile", "CONTRIBUTING.md", "README.md", "docs/performance.md"])
+def test_every_benchmark_that_is_named_is_there(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    named = {*re.findall(r"-m benchmarks\.(\w+)", text), *re.findall(r"benchmarks/(\w+)\.py", text)}
+    assert named
+    assert sorted(name for name in named - {"NAME"} if not (ROOT / "benchmarks" / f"{name}.py").exists()) == []
+
+
+def test_make_bench_makes_the_page_anew() -> None:
+    """What it starts is what keeps results, or prints its own figures."""
+    done = subprocess.run(["make", "--no-print-directory", "-n", "bench"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    started = re.findall(r"python -m benchmarks\.(\w+)$", done.stdout, re.MULTILINE)
+    assert started == ["sending", "processes", "growth"]
+    for name in started:
+        assert "performance.write()" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
