@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    TextClause,
     and_,
     bindparam,
     false,
@@ -22,17 +21,29 @@ from sqlalchemy import (
 )
 
 from runner import windows
+from runner.errors import LedgerError
 from runner.ledger.chain import Writing
 from runner.ledger.database import moment
+from runner.ledger.prepared import Prepared
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, LIVE_STATES
 from runner.ledger.values import Cap, Refusal, RunFacts
 
 
 @cache
-def _take_statement(count: int) -> TextClause:
-    """One conditional UPDATE over `count` windows; as text it is built once per count, not once per request."""
+def _take_statement(count: int) -> Prepared:
+    """One conditional UPDATE over `count` windows, all of them or none; built once per count, not once per request."""
     terms = " OR ".join(f"(id = :id{n} AND open_micros + settled_micros + :amount <= :cap{n})" for n in range(count))
-    return text(f"UPDATE budget_windows SET open_micros = open_micros + :amount WHERE {terms}")  # noqa: S608 - no input
+    numbers = ", ".join(f":id{n}" for n in range(count))
+    return Prepared(
+        f"UPDATE budget_windows SET open_micros = open_micros + :amount WHERE id IN ({numbers}) "  # noqa: S608 - no input
+        f"AND (SELECT count(*) FROM budget_windows WHERE {terms}) = {count}"
+    )
+
+
+@cache
+def _add_windows_statement(count: int) -> Prepared:
+    rows = ", ".join(f"(:attempt, :id{n})" for n in range(count))
+    return Prepared(f"INSERT INTO attempt_windows (attempt_id, window_id) VALUES {rows}")  # noqa: S608 - no input
 
 
 _MOVING = (
@@ -40,7 +51,7 @@ _MOVING = (
     .join(ATTEMPT_WINDOWS, ATTEMPT_WINDOWS.c.attempt_id == ATTEMPTS.c.id)
     .where(ATTEMPT_WINDOWS.c.window_id == bindparam("window"), ATTEMPTS.c.state.in_(("reserved", "sent")))
 )
-_FREE = text(
+_FREE = Prepared(
     "UPDATE budget_windows SET open_micros = open_micros - :reserved, settled_micros = settled_micros + :billed "
     "WHERE id IN (SELECT window_id FROM attempt_windows WHERE attempt_id = :attempt)"
 )
@@ -129,22 +140,25 @@ class WindowRows:
         So a window counts everything in its span, also while no cap is declared for it. `granted`: how much more each
         window (period, label) of the workspace may take now; the caps come back raised by it.
         """
-        connection = writing.connection
-        held = [(self._find(writing, run, cap, day), raised(cap, granted, day, run.zone)) for cap in caps]
+        key = ("windows", run.workspace, run.recipe, run.zone, tuple(caps), day)
+        held = writing.known(key, lambda: self._all(writing, run, caps, day))
+        return [(id_, raised(cap, granted, day, run.zone)) for id_, cap in held] if granted else held
+
+    def _all(self, writing: Writing, run: RunFacts, caps: Sequence[Cap], day: date) -> list[tuple[int, Cap]]:
+        held = [(self._find(writing, run, cap, day), cap) for cap in caps]
         known = {id_ for id_, _ in held}
         labels = [windows.window(period, day, run.zone).label for period in windows.PERIODS]
-        others = connection.execute(_OTHERS, {"workspace": run.workspace, "recipe": run.recipe, "labels": labels})
+        others = writing.reader.execute(_OTHERS, {"workspace": run.workspace, "recipe": run.recipe, "labels": labels})
         return held + [(row.id, Cap("workspace", "", row.period, _NO_CAP)) for row in others if row.id not in known]
 
     def _find(self, writing: Writing, run: RunFacts, cap: Cap, day: date) -> int:
         """The row of a window, made at its first use from what was already spent in it."""
-        connection = writing.connection
         window = None if cap.calendar is None else windows.window(cap.calendar, day, run.zone)
         key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else cap.period)
         if key in self._ids:
             return self._ids[key]
         names = dict(zip(_KEY, key, strict=True))
-        row = connection.execute(_FIND, names).first()
+        row = writing.reader.execute(_FIND, names).first()
         if row is None:
             ends_at = window.ends_at if window else None
             names["zone"] = run.zone
@@ -153,19 +167,24 @@ class WindowRows:
         if row.cap_micros != cap.cap_micros:
             facts = {"id": row.id, "cap_micros": cap.cap_micros, "before_micros": row.cap_micros}
             entry_id = writing.entry(run.workspace, "cap", run.who, facts)
-            connection.execute(_SET_CAP, {"cap_micros": cap.cap_micros, "entry_id": entry_id, "window": row.id})
-        self._ids[key] = int(row.id)
-        return int(row.id)
+            writing.connection.execute(_SET_CAP, {"cap_micros": cap.cap_micros, "entry_id": entry_id, "window": row.id})
+        number = int(row.id)
+        writing.then.append(lambda: self._ids.update({key: number}))
+        return number
 
 
 def moment_of(connection: Connection, at: datetime) -> datetime:
     """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
-    latest = latest_reservation(connection)
+    latest = _latest_reservation(connection)
     return at if latest is None else max(at, latest)
 
 
-def latest_reservation(connection: Connection) -> datetime | None:
+def latest_reservation(writing: Writing) -> datetime | None:
     """The moment of the latest reservation; None: there is none."""
+    return writing.known("latest reservation", lambda: _latest_reservation(writing.reader))
+
+
+def _latest_reservation(connection: Connection) -> datetime | None:
     last = connection.execute(_RESERVED_LAST).scalar_one_or_none()
     return None if last is None else datetime.fromisoformat(last).astimezone(UTC)
 
@@ -236,12 +255,23 @@ def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: da
     return taken[0], taken[1], moment(ends_at) if ends_at else None
 
 
-def take(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int) -> bool:
-    """Take the amount from every window, or from none (the caller rolls back)."""
+def take(writing: Writing, held: Sequence[tuple[int, Cap]], amount: int) -> bool:
+    """Take the amount from every window, or from none."""
     values: dict[str, int] = {"amount": amount}
     for n, (id_, cap) in enumerate(held):
-        values |= {f"id{n}": id_, f"cap{n}": cap.cap_micros}
-    return connection.execute(_take_statement(len(held)), values).rowcount == len(held)
+        values[f"id{n}"], values[f"cap{n}"] = id_, cap.cap_micros
+    taken: int = writing.run(_take_statement(len(held)), values).rowcount
+    if taken not in (0, len(held)):
+        raise LedgerError(
+            f"{taken} of {len(held)} budgets were changed; nothing was booked", "`omixa doctor` checks it"
+        )
+    return taken == len(held)
+
+
+def join(writing: Writing, attempt_id: int, held: Sequence[tuple[int, Cap]]) -> None:
+    """Note in which windows an attempt is reserved."""
+    values = {"attempt": attempt_id} | {f"id{n}": id_ for n, (id_, _) in enumerate(held)}
+    writing.run(_add_windows_statement(len(held)), values)
 
 
 def refusal(connection: Connection, held: Sequence[tuple[int, Cap]], amount: int, day: date) -> Refusal:
@@ -274,6 +304,6 @@ def rebuild(connection: Connection) -> None:
     connection.execute(_REBUILD)
 
 
-def free(connection: Connection, attempt_id: int, *, reserved: int, billed: int) -> None:
+def free(writing: Writing, attempt_id: int, *, reserved: int, billed: int) -> None:
     """Move an attempt's money out of what is open, and what was billed into what is settled, in all its windows."""
-    connection.execute(_FREE, {"attempt": attempt_id, "reserved": reserved, "billed": billed})
+    writing.run(_FREE, {"attempt": attempt_id, "reserved": reserved, "billed": billed})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,15 @@ class Uptime:
 def uptime() -> Uptime | None:
     """The machine's own clock now; None where the system does not tell."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return Uptime(boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        return Uptime(_boot(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     except (OSError, AttributeError, ValueError):
         return None
+
+
+@cache
+def _boot() -> str:
+    """It is another one only after a restart, which no process lives through."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def state(connection: Connection) -> Any:

@@ -47,8 +47,12 @@ def closed_to(connection: Connection, workspace: str) -> str | None:
 
 def open_day(connection: Connection, workspace: str, day: date) -> date:
     """`day`, or the first day that is not closed when the clock, or the workspace's zone, has gone back behind it."""
-    last = closed_to(connection, workspace)
-    return day if last is None else max(day, date.fromisoformat(last) + timedelta(days=1))
+    return day_after(closed_to(connection, workspace), day)
+
+
+def day_after(closed: str | None, day: date) -> date:
+    """`day`, or the first one that is not closed. `closed`: as `closed_to` gives it."""
+    return day if closed is None else max(day, date.fromisoformat(closed) + timedelta(days=1))
 
 
 def correct(

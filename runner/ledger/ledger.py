@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, TextClause, bindparam, insert, select, text, update
+from sqlalchemy import bindparam, insert, select, update
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
@@ -21,8 +21,8 @@ from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database, moment
 from runner.ledger.facts import attempt_facts
 from runner.ledger.office import Office
+from runner.ledger.prepared import Prepared
 from runner.ledger.tables import (
-    ATTEMPT_WINDOWS,
     ATTEMPTS,
     DELIVERIES,
     LIVE_STATES,
@@ -43,38 +43,44 @@ from runner.ledger.values import (
     Reserved,
     Result,
     RunFacts,
+    Stopped,
     Unpriced,
 )
 from runner.money import exact, show
 from runner.providers.provider import Evidence
 
-_SETTLED = (
-    select(ATTEMPTS.c.id, ATTEMPTS.c.result_digest)
-    .where(
-        ATTEMPTS.c.workspace == bindparam("workspace"),
-        ATTEMPTS.c.item_key == bindparam("key"),
-        ATTEMPTS.c.state == "settled",
-    )
-    .order_by(ATTEMPTS.c.result_digest.is_(None), ATTEMPTS.c.id.desc())
-    .limit(1)
+_OF_ITEM = select(ATTEMPTS.c.id, ATTEMPTS.c.state, ATTEMPTS.c.result_digest).where(
+    ATTEMPTS.c.workspace == bindparam("workspace"),
+    ATTEMPTS.c.item_key == bindparam("key"),
+    ATTEMPTS.c.state != "released",
 )
-_LIVE = select(ATTEMPTS.c.id, ATTEMPTS.c.state).where(
-    ATTEMPTS.c.workspace == bindparam("workspace"), ATTEMPTS.c.live_key == bindparam("key")
+_BEFORE = Prepared(_OF_ITEM.limit(2))
+# The attempt that has open money, otherwise the one that paid, with a usable picture if there is one. Sorting takes
+# several times as long as finding out that there is nothing to sort.
+_FOREMOST = Prepared(
+    _OF_ITEM.order_by(ATTEMPTS.c.live_key.is_(None), ATTEMPTS.c.result_digest.is_(None), ATTEMPTS.c.id.desc()).limit(1)
 )
 # As text with the states in it, so that the index over what is moving can be used.
-_FIRST = text(
+_FIRST = Prepared(
     "SELECT id FROM attempts WHERE state IN ('reserved', 'sent') AND workspace = :workspace AND model = :model LIMIT 1"
 )
-_HIGHEST = select(PRICES.c.highest_micros).where(
-    PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
+_HIGHEST = Prepared(
+    select(PRICES.c.highest_micros).where(
+        PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
+    )
 )
-_ADD_ATTEMPT = insert(ATTEMPTS).returning(ATTEMPTS.c.id)
-_ADD_WINDOWS = insert(ATTEMPT_WINDOWS)
-_ADD_TEXT = text("INSERT INTO texts (digest, text) VALUES (:digest, :text) ON CONFLICT (digest) DO NOTHING")
-_SENT = (
+_ADD_ATTEMPT = Prepared(
+    insert(ATTEMPTS).returning(ATTEMPTS.c.id),
+    *("run_id", "workspace", "recipe", "model", "item_key", "live_key", "source_path", "source_digest", "source_bytes"),
+    *("prompt_name", "prompt_digest", "negative_digest", "preset_name", "options", "output_path", "state"),
+    *("reserved_micros", "breach", "day", "reserved_at"),
+)
+_ADD_TEXT = Prepared("INSERT INTO texts (digest, text) VALUES (:digest, :text) ON CONFLICT (digest) DO NOTHING")
+_SENT = Prepared(
     update(ATTEMPTS)
     .where(ATTEMPTS.c.id == bindparam("attempt"), ATTEMPTS.c.state == "reserved")
     .values(state="sent", sent_at=bindparam("at"))
+    .returning(ATTEMPTS.c.workspace)
 )
 _ATTEMPT = select(
     ATTEMPTS.c.id,
@@ -89,6 +95,7 @@ _ATTEMPT = select(
     ATTEMPTS.c.result_digest,
     corrections.closed_to_of_attempt().label("closed_to"),
 ).where(ATTEMPTS.c.id == bindparam("attempt"))
+_OPEN_ATTEMPT = Prepared(_ATTEMPT)
 _CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
 _ADD_WORKSPACE = insert(WORKSPACES)
 _ADD_RUN = insert(RUNS).returning(RUNS.c.id)
@@ -98,17 +105,35 @@ _END_RUN = (
     .values(ended_at=bindparam("at"), outcome=bindparam("how"))
     .returning(RUNS.c.workspace, RUNS.c.who)
 )
-_DELIVERED = select(DELIVERIES.c.entry_id).where(DELIVERIES.c.output_path == bindparam("path"))
-_DELIVER = text(
+_DELIVERED = Prepared(select(DELIVERIES.c.entry_id).where(DELIVERIES.c.output_path == bindparam("path")))
+_DELIVER = Prepared(
     "INSERT INTO deliveries (output_path, item_key, result_digest, at, entry_id) "
     "VALUES (:path, :key, :digest, :at, :entry) "
-    "ON CONFLICT (output_path) DO UPDATE SET item_key = :key, result_digest = :digest, at = :at, entry_id = :entry"
+    "ON CONFLICT (output_path) DO UPDATE SET item_key = excluded.item_key, result_digest = excluded.result_digest, "
+    "at = excluded.at, entry_id = excluded.entry_id"
 )
-_PRICE = text(
+_PRICE = Prepared(
     "INSERT INTO prices (workspace, model, settled_count, highest_micros) VALUES (:workspace, :model, 1, :billed) "
-    "ON CONFLICT (workspace, model) DO UPDATE SET settled_count = prices.settled_count + 1, "
-    "highest_micros = CASE WHEN prices.highest_micros < :billed THEN :billed ELSE prices.highest_micros END"
+    "ON CONFLICT (workspace, model) DO UPDATE SET settled_count = prices.settled_count + 1, highest_micros = "
+    "CASE WHEN prices.highest_micros < excluded.highest_micros THEN excluded.highest_micros "
+    "ELSE prices.highest_micros END RETURNING highest_micros"
 )
+
+
+class _Attempt(NamedTuple):
+    """What `_ATTEMPT` selects, in its order."""
+
+    id: int
+    workspace: str
+    model: str
+    state: str
+    reserved_micros: int
+    item_key: str
+    output_path: str
+    day: str
+    code: str | None
+    result_digest: str | None
+    closed_to: str | None
 
 
 class Ledger(Office):
@@ -189,67 +214,83 @@ class Ledger(Office):
         """
         assert amount_micros is None or amount_micros > 0
         up = self._uptime()
-        with self._write(at) as writing:
-            connection = writing.connection
-            state = clocks.state(connection)
-            if state.frozen_reason is not None:
-                return Frozen(state.frozen_reason)
-            stopped = levers.stopped(connection, run.workspace, clocks.believed(state, at, up))
+
+        def change(writing: Writing) -> Reservation:
+            stopped = self._stopped(writing, run, asked, at, up, again)
             if stopped is not None:
                 return stopped
-            names = {"workspace": run.workspace, "key": asked.item_key}
-            live = connection.execute(_LIVE, names).first()
-            if live is not None:
-                return InFlight(live.id, live.state)
-            if not again:
-                settled = connection.execute(_SETTLED, names).first()
-                if settled is not None:
-                    return AlreadyBought(settled.id, settled.result_digest)
-
-            priced = {"workspace": run.workspace, "model": asked.model}
-            seen = connection.execute(_HIGHEST, priced).scalar_one_or_none()
-            if seen is None and (first := connection.execute(_FIRST, priced).scalar_one_or_none()) is not None:
-                return FirstOfPrice(first)
-            amount = max(amount_micros or 0, seen or 0)
-            if amount == 0:
-                return Unpriced(asked.model)
-
-            periods = [cap.calendar for cap in caps if cap.calendar is not None]
-            # Windows move forward by the moments of reservations only: a bill that is booked while the clock is wrong
-            # opens none.
-            latest = balances.latest_reservation(connection)
-            doubt = clocks.doubt(writing, state, at=at, latest=latest, zone=run.zone, periods=periods, up=up)
+            amount = _amount(writing, run.workspace, asked.model, amount_micros)
+            if not isinstance(amount, int):
+                return amount
+            latest = balances.latest_reservation(writing)
+            doubt = self._doubt(writing, run, caps, at, latest, up)
             if doubt is not None:
                 return ClockDoubted(doubt)
             within = at if latest is None else max(at, latest)
-            day = corrections.open_day(connection, run.workspace, windows.local_day(within, run.zone))
-            held = self._windows.all(writing, run, caps, day, levers.granted(connection, run.workspace, within))
-            if held:
-                taking = connection.begin_nested()
-                if not balances.take(connection, held, amount):
-                    taking.rollback()
-                    return balances.refusal(connection, held, amount, day)
-                taking.commit()
+            day = _open_day(writing, run.workspace, windows.local_day(within, run.zone))
+            granted = (
+                levers.granted(writing.reader, run.workspace, within)
+                if levers.any_active(writing, run.workspace)
+                else {}
+            )
+            held = self._windows.all(writing, run, caps, day, granted)
+            if held and not balances.take(writing, held, amount):
+                return balances.refusal(writing.reader, held, amount, day)
+            return _reserved(writing, run_id, run, asked, amount, day, within, held)
 
-            attempt_id, facts = _add_attempt(writing, run_id, run, asked, amount, day, within)
-            if held:
-                connection.execute(_ADD_WINDOWS, [{"attempt_id": attempt_id, "window_id": id_} for id_, _ in held])
-            facts["windows"] = sorted(id_ for id_, _ in held)
-            writing.entry(run.workspace, "reserve", run.who, facts, attempt_id=attempt_id, opened=amount)
-            return Reserved(attempt_id, amount)
+        return self._book(at, change)
+
+    def _stopped(
+        self, writing: Writing, run: RunFacts, asked: Asked, at: datetime, up: Uptime | None, again: bool
+    ) -> Frozen | Stopped | InFlight | AlreadyBought | None:
+        """Why this item is not reserved now, whatever it costs; None: it may be."""
+        state = _state(writing)
+        if state.frozen_reason is not None:
+            return Frozen(state.frozen_reason)
+        if levers.any_active(writing, run.workspace):
+            stopped = levers.stopped(writing.reader, run.workspace, clocks.believed(state, at, up))
+            if stopped is not None:
+                return stopped
+        names = {"workspace": run.workspace, "key": asked.item_key}
+        before = writing.run(_BEFORE, names).fetchall()
+        if len(before) > 1:
+            before = writing.run(_FOREMOST, names).fetchall()
+        for attempt_id, its_state, result_digest in before:
+            if its_state != "settled":
+                return InFlight(attempt_id, its_state)
+            if not again:
+                return AlreadyBought(attempt_id, result_digest)
+        return None
+
+    def _doubt(
+        self,
+        writing: Writing,
+        run: RunFacts,
+        caps: Sequence[Cap],
+        at: datetime,
+        latest: datetime | None,
+        up: Uptime | None,
+    ) -> str | None:
+        """Why the clock is not believed. Windows move forward by the moments of reservations only: a bill that is
+        booked while the clock is wrong opens none.
+        """
+        periods = [cap.calendar for cap in caps if cap.calendar is not None]
+        return clocks.doubt(writing, _state(writing), at=at, latest=latest, zone=run.zone, periods=periods, up=up)
 
     def sent(self, attempt_id: int, *, who: str, at: datetime) -> None:
         """Record, durably, that the request's body is about to leave. Raises LedgerError when it must not."""
-        with self._write(at) as writing:
-            connection = writing.connection
-            changed = connection.execute(_SENT, {"attempt": attempt_id, "at": moment(writing.now)}).rowcount
-            if changed != 1:
+
+        def change(writing: Writing) -> None:
+            changed = writing.run(_SENT, {"attempt": attempt_id, "at": moment(writing.now)}).fetchall()
+            if not changed:
                 raise LedgerError(
                     f"attempt {attempt_id} is no longer reserved, so it must not be sent",
                     f"`omixa audit show {attempt_id}` tells what happened to it",
                 )
-            workspace = connection.execute(_ATTEMPT, {"attempt": attempt_id}).one().workspace
+            ((workspace,),) = changed
             writing.entry(workspace, "sent", who, {}, attempt_id=attempt_id)
+
+        self._book(at, change)
 
     def settle(
         self,
@@ -271,9 +312,9 @@ class Ledger(Office):
         Returns True on a breach: billed above the reservation. Then the workspace stops until a person resumes it.
         `also`: what is written in the same transaction, such as the evidence.
         """
-        with self._write(at) as writing:
-            connection = writing.connection
-            attempt = _open_attempt(connection, attempt_id, "sent", "unknown")
+
+        def change(writing: Writing) -> bool:
+            attempt = _open_attempt(writing, attempt_id, "sent", "unknown")
             breach = bool(billed_micros > attempt.reserved_micros)
             values: dict[str, Any] = {
                 "state": "settled",
@@ -285,7 +326,7 @@ class Ledger(Office):
             }
             values |= _told(code, message, evidence) | _shown(result)
             self._correct(writing, attempt, values, who, note)
-            _close(connection, attempt, values, billed_micros)
+            _close(writing, attempt, values, billed_micros)
             delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
             entry_id = writing.entry(
                 attempt.workspace,
@@ -297,9 +338,7 @@ class Ledger(Office):
                 settled=billed_micros,
                 note=note,
             )
-            connection.execute(
-                _PRICE, {"workspace": attempt.workspace, "model": attempt.model, "billed": billed_micros}
-            )
+            _note_price(writing, attempt.workspace, attempt.model, billed_micros)
             if delivery:
                 _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
             if breach:
@@ -307,6 +346,8 @@ class Ledger(Office):
             if also is not None:
                 also(writing)
             return breach
+
+        return self._book(at, change)
 
     def release(
         self,
@@ -324,12 +365,13 @@ class Ledger(Office):
 
         `also`: as in `settle`.
         """
-        with self._write(at) as writing:
-            attempt = _open_attempt(writing.connection, attempt_id, *LIVE_STATES)
+
+        def change(writing: Writing) -> None:
+            attempt = _open_attempt(writing, attempt_id, *LIVE_STATES)
             values = {"state": "released", "live_key": None, "ended_at": moment(writing.now)}
             values |= _told(code, message, evidence)
             self._correct(writing, attempt, values, who, note)
-            _close(writing.connection, attempt, values, 0)
+            _close(writing, attempt, values, 0)
             writing.entry(
                 attempt.workspace,
                 "release",
@@ -341,6 +383,8 @@ class Ledger(Office):
             )
             if also is not None:
                 also(writing)
+
+        self._book(at, change)
 
     def unknown(
         self,
@@ -354,16 +398,19 @@ class Ledger(Office):
         at: datetime,
     ) -> None:
         """Keep the reservation: it may have been billed. Time never frees it, only `resolve` does."""
-        with self._write(at) as writing:
-            attempt = _open_attempt(writing.connection, attempt_id, "sent")
+
+        def change(writing: Writing) -> None:
+            attempt = _open_attempt(writing, attempt_id, "sent")
             values: dict[str, Any] = {"state": "unknown"} | _told(code, message, evidence) | _shown(result)
             self._correct(writing, attempt, values, who, None)
-            _change(writing.connection, attempt_id, values)
+            _change(writing, attempt_id, values)
             delivery = _delivery(writing, attempt.output_path, attempt.item_key, result)
             facts = attempt_facts(writing.identity, values) | delivery
             entry_id = writing.entry(attempt.workspace, "unknown", who, facts, attempt_id=attempt_id)
             if delivery:
                 _deliver(writing, attempt.output_path, attempt.item_key, delivery, entry_id)
+
+        self._book(at, change)
 
     def resolve(
         self,
@@ -417,10 +464,13 @@ class Ledger(Office):
 
     def deliver(self, run: RunFacts, output_path: str, item_key: str, result_digest: str, *, at: datetime) -> None:
         """Record that a paid result now stands at an output path."""
-        with self._write(at) as writing:
+
+        def change(writing: Writing) -> None:
             delivery = _delivered(writing, output_path, item_key, result_digest)
             entry_id = writing.entry(run.workspace, "deliver", run.who, delivery)
             _deliver(writing, output_path, item_key, delivery, entry_id)
+
+        self._book(at, change)
 
     def _correct(self, writing: Writing, attempt: Any, values: Mapping[str, Any], who: str, reason: str | None) -> None:
         """In a closed window, tell the change as a correction first: without it the database refuses the change."""
@@ -439,14 +489,51 @@ def _stop_for_breach(writing: Writing, attempt: Any, billed: int, who: str) -> N
     levers.add(writing, "breach", attempt.workspace, reason=reason, who=who, attempt_id=attempt.id)
 
 
-def _add_attempt(
-    writing: Writing, run_id: int, run: RunFacts, asked: Asked, amount: int, day: date, at: datetime
-) -> tuple[int, dict[str, Any]]:
-    """The row of an attempt; its number and the facts of its entry. `at`: the moment of its windows."""
-    texts = [{"digest": asked.prompt_digest, "text": asked.prompt}]
+def _state(writing: Writing) -> Any:
+    return writing.known("state", lambda: clocks.state(writing.reader))
+
+
+def _open_day(writing: Writing, workspace: str, day: date) -> date:
+    """`day`, or the first that is not closed."""
+    closed = writing.known(("closed", workspace), lambda: corrections.closed_to(writing.reader, workspace))
+    return corrections.day_after(closed, day)
+
+
+def _amount(writing: Writing, workspace: str, model: str, declared_micros: int | None) -> int | FirstOfPrice | Unpriced:
+    """The most that one request may cost, micro-units; or why nobody knows."""
+    priced = {"workspace": workspace, "model": model}
+
+    def find() -> int | None:
+        row = writing.run(_HIGHEST, priced).fetchone()
+        return None if row is None else int(row[0])
+
+    seen = writing.known(("price", workspace, model), find)
+    if seen is None and (first := writing.run(_FIRST, priced).fetchone()) is not None:
+        return FirstOfPrice(first[0])
+    amount = max(declared_micros or 0, seen or 0)
+    return Unpriced(model) if amount == 0 else amount
+
+
+def _note_price(writing: Writing, workspace: str, model: str, billed: int) -> None:
+    """One more bill: the ceiling is at least the highest."""
+    ((highest,),) = writing.run(_PRICE, {"workspace": workspace, "model": model, "billed": billed}).fetchall()
+    writing.learn(("price", workspace, model), highest)
+
+
+def _reserved(
+    writing: Writing,
+    run_id: int,
+    run: RunFacts,
+    asked: Asked,
+    amount: int,
+    day: date,
+    at: datetime,
+    held: Sequence[tuple[int, Cap]],
+) -> Reserved:
+    """The row of an attempt, its windows and its entry. `at`: the moment of its windows."""
+    _add_text(writing, asked.prompt_digest, asked.prompt)
     if asked.negative is not None and asked.negative_digest is not None:
-        texts.append({"digest": asked.negative_digest, "text": asked.negative})
-    writing.connection.execute(_ADD_TEXT, texts)
+        _add_text(writing, asked.negative_digest, asked.negative)
     values = {
         "run_id": run_id,
         "workspace": run.workspace,
@@ -469,13 +556,30 @@ def _add_attempt(
         "day": day.isoformat(),
         "reserved_at": moment(at),
     }
-    number = int(writing.connection.execute(_ADD_ATTEMPT, values).scalar_one())
-    return number, attempt_facts(writing.identity, values)
+    ((number,),) = writing.run(_ADD_ATTEMPT, values).fetchall()
+    writing.learn("latest reservation", at)
+    if held:
+        balances.join(writing, number, held)
+    facts = attempt_facts(writing.identity, values)
+    facts["windows"] = sorted(id_ for id_, _ in held)
+    writing.entry(run.workspace, "reserve", run.who, facts, attempt_id=number, opened=amount)
+    return Reserved(number, amount)
 
 
-def _open_attempt(connection: Connection, attempt_id: int, *states: str) -> Any:
+def _add_text(writing: Writing, digest: str, text: str) -> None:
+    """A prompt is kept once, however many attempts have it."""
+
+    def add() -> bool:
+        writing.run(_ADD_TEXT, {"digest": digest, "text": text})
+        return True
+
+    writing.known(("text", digest), add)
+
+
+def _open_attempt(writing: Writing, attempt_id: int, *states: str) -> _Attempt:
     """The attempt, when it is in one of the states from which this change is allowed. Raises LedgerError."""
-    attempt = connection.execute(_ATTEMPT, {"attempt": attempt_id}).first()
+    row = writing.run(_OPEN_ATTEMPT, {"attempt": attempt_id}).fetchone()
+    attempt = None if row is None else _Attempt._make(row)
     if attempt is None or attempt.state not in states:
         found = "missing" if attempt is None else attempt.state
         raise LedgerError(
@@ -485,22 +589,22 @@ def _open_attempt(connection: Connection, attempt_id: int, *states: str) -> Any:
     return attempt
 
 
-def _close(connection: Connection, attempt: Any, values: Mapping[str, Any], billed: int) -> None:
+def _close(writing: Writing, attempt: Any, values: Mapping[str, Any], billed: int) -> None:
     """End an attempt: its reservation leaves every window it was made in, and what was billed enters them."""
-    _change(connection, attempt.id, values)
-    balances.free(connection, attempt.id, reserved=attempt.reserved_micros, billed=billed)
+    _change(writing, attempt.id, values)
+    balances.free(writing, attempt.id, reserved=attempt.reserved_micros, billed=billed)
 
 
-def _change(connection: Connection, attempt_id: int, values: Mapping[str, Any]) -> None:
-    connection.execute(_change_statement(tuple(values)), {**values, "attempt": attempt_id})
+def _change(writing: Writing, attempt_id: int, values: Mapping[str, Any]) -> None:
+    writing.run(_change_statement(tuple(values)), {**values, "attempt": attempt_id})
 
 
 @cache
-def _change_statement(names: tuple[str, ...]) -> TextClause:
+def _change_statement(names: tuple[str, ...]) -> Prepared:
     """As text it is built once for each set of columns, not once per request."""
     assert all(name in ATTEMPTS.c for name in names)
     columns = ", ".join(f"{name} = :{name}" for name in names)
-    return text(f"UPDATE attempts SET {columns} WHERE id = :attempt")  # noqa: S608 - names of columns, no input
+    return Prepared(f"UPDATE attempts SET {columns} WHERE id = :attempt")  # noqa: S608 - names of columns, no input
 
 
 def _told(code: str, message: str | None, evidence: Evidence | None) -> dict[str, Any]:
@@ -538,13 +642,13 @@ def _delivery(writing: Writing, output_path: str, item_key: str, result: Result 
 
 def _delivered(writing: Writing, output_path: str, item_key: str, digest: str) -> dict[str, Any]:
     """The facts of a delivery; `replaces` is the entry of what was delivered there before, 0 for the first."""
-    before = writing.connection.execute(_DELIVERED, {"path": output_path}).scalar_one_or_none()
+    before = writing.run(_DELIVERED, {"path": output_path}).fetchone()
     return {
         "delivery": {
             "output_path": output_path,
             "item_key": writing.digest(item_key),
             "result_digest": digest,
-            "replaces": before or 0,
+            "replaces": 0 if before is None else before[0],
         }
     }
 
@@ -552,4 +656,4 @@ def _delivered(writing: Writing, output_path: str, item_key: str, digest: str) -
 def _deliver(writing: Writing, output_path: str, item_key: str, delivery: Mapping[str, Any], entry_id: int) -> None:
     digest = delivery["delivery"]["result_digest"]
     values = {"path": output_path, "key": item_key, "digest": digest, "at": moment(writing.now), "entry": entry_id}
-    writing.connection.execute(_DELIVER, values)
+    writing.run(_DELIVER, values)

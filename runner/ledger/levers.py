@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from runner.ledger.chain import Writing
 from runner.ledger.database import moment
+from runner.ledger.prepared import Prepared
 from runner.ledger.tables import EVERYWHERE, LEVERS
 from runner.ledger.values import Lever, Stopped
 
@@ -32,6 +33,19 @@ _GRANTS = select(LEVERS.c.period, LEVERS.c.label, LEVERS.c.amount_micros).where(
     LEVERS.c.workspace == bindparam("workspace"),
     or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),
 )
+
+_ANY = Prepared(
+    "SELECT EXISTS (SELECT 1 FROM levers WHERE ended_at IS NULL AND (workspace = :workspace OR workspace IS NULL))"
+)
+
+
+def any_active(writing: Writing, workspace: str) -> bool:
+    """Whether there is a stop, a breach or a grant that nobody has ended, of a workspace or of everything."""
+
+    def find() -> bool:
+        return bool(writing.run(_ANY, {"workspace": workspace}).fetchone()[0])
+
+    return writing.known(("levers", workspace), find)
 
 
 def stopped(connection: Connection, workspace: str, at: datetime) -> Stopped | None:

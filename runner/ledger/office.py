@@ -6,17 +6,19 @@ Each is a record, with who, when and why, and an entry of the chain.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import text, update
 
 from runner.errors import FrozenError, UsageError
-from runner.ledger import balance_check, chain, clocks, levers, totals
+from runner.ledger import balance_check, clocks, levers, totals
 from runner.ledger.balances import rebuild
-from runner.ledger.chain import Identity, Writing
+from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database, moment
 from runner.ledger.facts import PURGED
 from runner.ledger.tables import EVERYWHERE, LEDGER_STATE
+from runner.ledger.together import together
 from runner.ledger.values import Lever
 from runner.windows import Period
 
@@ -35,6 +37,8 @@ _DROP_TEXTS = text(
     "SELECT negative_digest FROM attempts WHERE negative_digest IS NOT NULL)"
 )
 
+T = TypeVar("T")
+
 
 class Office:
     """The part of the ledger that is about no attempt. Safe to share between threads, as `Database` is."""
@@ -42,7 +46,7 @@ class Office:
     def __init__(self, database: Database, uptime: Callable[[], Uptime | None]) -> None:
         self.database = database
         self._uptime = uptime
-        self._identity: Identity | None = None
+        self._together = together(database)
         # Whether a chain has passed another thousand entries; whoever writes checkpoints sets it back.
         self.checkpoint_due = False
 
@@ -52,14 +56,16 @@ class Office:
 
         So the moments of entries only move forward.
         """
-        with self.database.write_transaction() as connection:
-            who_am_i = self._identity or chain.identity(connection)
-            latest = chain.latest(connection)
-            writing = Writing(connection, who_am_i, at if latest is None else max(at, latest))
+        with self._together.alone(at) as writing:
             yield writing
         # Only once it is committed.
-        self._identity = who_am_i
         self.checkpoint_due |= writing.checkpoint_due
+
+    def _book(self, at: datetime, change: Callable[[Writing], T]) -> T:
+        """The same for a change that others may wait for at the same time: it is committed together with theirs."""
+        result, writing = self._together.book(at, change)
+        self.checkpoint_due |= writing.checkpoint_due
+        return result
 
     # ---- levers: what operators set beside the declared caps
 

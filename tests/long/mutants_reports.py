@@ -115,7 +115,7 @@ REPORTS = (
         "reserved-in-a-closed-window",
         "a clock that goes back puts nothing into a closed window",
         "runner/ledger/corrections.py",
-        "return day if last is None else max(",
+        "return day if closed is None else max(",
         "return day if True else max(",
         f"{CLOSE} -k whatever_its_clock",
     ),

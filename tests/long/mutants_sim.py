@@ -49,9 +49,12 @@ _LOOK_BEFORE = """        assert amount_micros is not None
             connection = writing.connection
             day = windows.local_day(balances.moment_of(connection, at), run.zone)
             for id_, cap in self._windows.all(writing, run, caps, day, {}):
-                query = text("SELECT open_micros + settled_micros FROM budget_windows WHERE id = :id")
-                if connection.execute(query, {"id": id_}).scalar_one() + amount_micros > cap.cap_micros:
+                query = f"SELECT open_micros + settled_micros FROM budget_windows WHERE id = {id_}"
+                if connection.exec_driver_sql(query).scalar_one() + amount_micros > cap.cap_micros:
                     return balances.refusal(connection, [(id_, cap)], amount_micros, day)
+"""
+_SHRUNK = """            amount = _amount(writing, run.workspace, asked.model, amount_micros)
+            amount = min([amount, *(cap.cap_micros for cap in caps)])
 """
 _ENDS_TRY = """            if not isinstance(outcome, Declined) or outcome.retry_after_s is None:
                 return done
@@ -98,7 +101,7 @@ FAULTS = (
     Fault(
         "one-window-is-enough",
         "every window must have room",
-        ((BALANCES, "values).rowcount == len(held)", "values).rowcount >= 1"),),
+        ((BALANCES, '= {count}"', '>= 1"'),),
     ),
     Fault(
         "shrink-to-fit",
@@ -106,15 +109,15 @@ FAULTS = (
         (
             (
                 LEDGER,
-                "amount = max(amount_micros or 0, seen or 0)",
-                "amount = min([max(amount_micros or 0, seen or 0), *(cap.cap_micros for cap in caps)])",
+                "            amount = _amount(writing, run.workspace, asked.model, amount_micros)\n",
+                _SHRUNK,
             ),
         ),
     ),
     Fault(
         "refusal-keeps-what-it-took",
         "a refusal takes from no window",
-        ((LEDGER, "taking.rollback()", "taking.commit()"),),
+        ((BALANCES, 'AND (SELECT count(*) FROM budget_windows WHERE {terms}) = {count}"', 'AND ({terms})"'),),
     ),
     Fault(
         "release-sent-on-recovery",
@@ -146,8 +149,9 @@ FAULTS = (
         "no-item-key",
         "an item whose money is open is not reserved again",
         (
-            (LEDGER, "if live is not None:", "if False:"),
-            (LEDGER, '"live_key": asked.item_key,', '"live_key": asked.item_key + moment(now),'),
+            (LEDGER, 'if its_state != "settled":', "if False:"),
+            (LEDGER, "            if not again:\n", '            if its_state == "settled" and not again:\n'),
+            (LEDGER, '"live_key": asked.item_key,', '"live_key": f"{asked.item_key} {moment(at)}",'),
         ),
     ),
     Fault("bought-again", "a bought item is not bought again by accident", ((LEDGER, "if not again:", "if False:"),)),
@@ -250,7 +254,13 @@ FAULTS = (
     Fault(
         "stop-is-not-asked",
         "nothing is reserved while a stop is in force",
-        ((LEDGER, "            if stopped is not None:\n                return stopped\n", ""),),
+        (
+            (
+                LEDGER,
+                "            if stopped is not None:\n                return stopped\n        names",
+                "        names",
+            ),
+        ),
     ),
     Fault(
         "clock-goes-back",

@@ -210,6 +210,10 @@ class _Connection:
     def execute(self, statement: str, values: Sequence[Any] = ()) -> "_Cursor":
         return self.cursor().execute(statement, values)
 
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self._raw.in_transaction)
+
     def commit(self) -> None:
         if self._raw.in_transaction:
             self._raw.execute("COMMIT")

@@ -181,6 +181,16 @@ class QuickConnection:
         # Statements that live as long as their module; the others come and go, and so do their numbers.
         self._prebuilt: dict[int, ClauseElement] = {}
 
+    @property
+    def connection(self) -> "QuickConnection":
+        """What SQLAlchemy keeps around the driver's connection."""
+        return self
+
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's own, on which the ledger runs the statements of its hot path."""
+        return self.raw
+
     def remember(self, modules: Sequence[Any]) -> None:
         """Statements that are made once in these modules are found by their identity, without a cache key."""
         for module in modules:

@@ -96,6 +96,8 @@ class Store:
         self._rows = {name: self.raw.execute(f"SELECT * FROM {name}").fetchall() for name in self.tables}
         self.quick = QuickConnection(self.raw, self.engine.dialect)
         self.quick.remember(_modules())
+        self.writer: Desk | None = None  # whose the last transaction was
+        self.versions = 0
 
     def reset(self) -> None:
         """An empty ledger."""
@@ -120,13 +122,25 @@ class Desk(Database):
     """What one process sees of the store: it stops before each transaction, before its commit, and after it."""
 
     def __init__(self, store: Store) -> None:
+        """`begun` and `kept`: as Database's."""
         self.path = None
         self._engine = store.engine
         self._store = store
+        self.begun = 0
+        self.kept = {}
+
+    def version(self, _connection: Any) -> int:
+        """All processes have one connection, which cannot tell them apart: so the store counts who came after whom."""
+        return self._store.versions
+
+    def is_inside(self, _connection: Any) -> bool:
+        """As Database's."""
+        return bool(self._store.raw.in_transaction)
 
     def write_transaction(self) -> Any:
         """As Database's: committed at the end, or not at all."""
-        return PlainWriting(self._store) if self._store.plain else Writing(self._store)
+        self.begun += 1
+        return PlainWriting(self._store, self) if self._store.plain else Writing(self._store, self)
 
     def read(self) -> Any:
         """As Database's: one consistent view."""
@@ -136,15 +150,20 @@ class Desk(Database):
 class Writing:
     """BEGIN IMMEDIATE … COMMIT, through the gate. What dies before the commit is rolled back."""
 
-    __slots__ = ("store",)
+    __slots__ = ("desk", "store")
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, desk: Desk) -> None:
+        self.store, self.desk = store, desk
 
-    def __enter__(self) -> Any:
+    def _begin(self) -> None:
         world: World = NOW.world
         world.at("begin", needs="gate")
         world.gate = world.task
+        if self.store.writer is not self.desk:
+            self.store.writer, self.store.versions = self.desk, self.store.versions + 1
+
+    def __enter__(self) -> Any:
+        self._begin()
         self.store.raw.execute("BEGIN IMMEDIATE")
         return self.store.quick
 
@@ -171,9 +190,7 @@ class PlainWriting(Writing):
     __slots__ = ("connection",)
 
     def __enter__(self) -> Any:
-        world: World = NOW.world
-        world.at("begin", needs="gate")
-        world.gate = world.task
+        self._begin()
         self.connection = self.store.engine.connect()
         self.connection.execution_options(begin="IMMEDIATE")
         self.connection.begin()
