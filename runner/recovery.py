@@ -9,8 +9,7 @@ from runner import images
 from runner.booking import Done, Means, book, drop, keep_raw
 from runner.contracts import CONTRACTS
 from runner.errors import FrozenError, OmixaError
-from runner.ledger import owners, usage
-from runner.ledger.balance_check import check_balances
+from runner.ledger import checked, owners, usage
 from runner.ledger.values import (
     Reserved,
 )
@@ -47,9 +46,10 @@ def check(means: Means, *, who: str) -> None:
     database = means.ledger.database
     _, frozen = usage.doubts(database)
     try:
-        wrong = [] if frozen is not None else check_balances(database)
-    except (TypeError, ValueError) as error:  # somebody put in something that no program writes
-        wrong = [f"its rows cannot be read: {error}"]
+        found = None if frozen is not None else checked.check(database)
+        wrong = [] if found is None else found.wrong
+    except (TypeError, ValueError, LookupError) as error:  # somebody put in something that no program writes
+        found, wrong = None, [f"its rows cannot be read: {error}"]
     if wrong:
         frozen = wrong[0] if len(wrong) == 1 else f"{wrong[0]}; and {len(wrong) - 1} more"
         means.ledger.freeze(frozen, who=who, at=means.now())
@@ -58,6 +58,8 @@ def check(means: Means, *, who: str) -> None:
             f"the ledger is frozen, nothing is reserved: {frozen}",
             "`omixa audit verify` names the first bad row; then restore a backup, or `omixa audit repair --note …`",
         )
+    if found is not None and found.due:
+        means.ledger.note_checked(found.seen, who=who, at=means.now())
 
 
 def _forget_ended(means: Means) -> None:

@@ -95,7 +95,7 @@ def _sums_by_window(connection: Connection) -> dict[tuple[str, str, str, str, st
         keys = [(workspace, "run", uid, "run", "run")]
         if approval is not None:
             keys.append((workspace, "run", approval, "approval", "approval"))
-        for period, label in _labels(day):
+        for period, label in labels(day):
             keys += [(workspace, "workspace", "", period, label), (workspace, "recipe", recipe, period, label)]
         for key in keys:
             before = sums.get(key, (0, 0))
@@ -108,7 +108,7 @@ _BELONG = (ATTEMPTS.c.workspace, ATTEMPTS.c.recipe, RUNS.c.uid, RUNS.c.approval,
 
 
 @lru_cache
-def _labels(day: str) -> list[tuple[str, str]]:
+def labels(day: str) -> list[tuple[str, str]]:
     """Period and label of every window that holds a local day; labels are the same in every zone."""
     return [(period, windows.window(period, date.fromisoformat(day), "UTC").label) for period in windows.PERIODS]
 

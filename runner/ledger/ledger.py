@@ -70,7 +70,7 @@ _HIGHEST = Prepared(
     )
 )
 _ADD_ATTEMPT = Prepared(
-    insert(ATTEMPTS).returning(ATTEMPTS.c.id),
+    insert(ATTEMPTS),
     *("run_id", "workspace", "recipe", "model", "item_key", "live_key", "source_path", "source_digest", "source_bytes"),
     *("prompt_name", "prompt_digest", "negative_digest", "preset_name", "options", "output_path", "state"),
     *("reserved_micros", "breach", "day", "reserved_at"),
@@ -116,8 +116,11 @@ _PRICE = Prepared(
     "INSERT INTO prices (workspace, model, settled_count, highest_micros) VALUES (:workspace, :model, 1, :billed) "
     "ON CONFLICT (workspace, model) DO UPDATE SET settled_count = prices.settled_count + 1, highest_micros = "
     "CASE WHEN prices.highest_micros < excluded.highest_micros THEN excluded.highest_micros "
-    "ELSE prices.highest_micros END RETURNING highest_micros"
+    "ELSE prices.highest_micros END"
 )
+
+
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 class _Attempt(NamedTuple):
@@ -501,23 +504,30 @@ def _open_day(writing: Writing, workspace: str, day: date) -> date:
 
 def _amount(writing: Writing, workspace: str, model: str, declared_micros: int | None) -> int | FirstOfPrice | Unpriced:
     """The most that one request may cost, micro-units; or why nobody knows."""
-    priced = {"workspace": workspace, "model": model}
-
-    def find() -> int | None:
-        row = writing.run(_HIGHEST, priced).fetchone()
-        return None if row is None else int(row[0])
-
-    seen = writing.known(("price", workspace, model), find)
-    if seen is None and (first := writing.run(_FIRST, priced).fetchone()) is not None:
-        return FirstOfPrice(first[0])
+    seen = _highest(writing, workspace, model)
+    if seen is None:
+        first = writing.run(_FIRST, {"workspace": workspace, "model": model}).fetchone()
+        if first is not None:
+            return FirstOfPrice(first[0])
     amount = max(declared_micros or 0, seen or 0)
     return Unpriced(model) if amount == 0 else amount
 
 
+def _highest(writing: Writing, workspace: str, model: str) -> int | None:
+    """The highest bill that was ever seen for a model, micro-units; None: there was none."""
+
+    def find() -> int | None:
+        row = writing.run(_HIGHEST, {"workspace": workspace, "model": model}).fetchone()
+        return None if row is None else int(row[0])
+
+    return writing.known(("price", workspace, model), find)
+
+
 def _note_price(writing: Writing, workspace: str, model: str, billed: int) -> None:
     """One more bill: the ceiling is at least the highest."""
-    ((highest,),) = writing.run(_PRICE, {"workspace": workspace, "model": model, "billed": billed}).fetchall()
-    writing.learn(("price", workspace, model), highest)
+    before = _highest(writing, workspace, model)
+    writing.run(_PRICE, {"workspace": workspace, "model": model, "billed": billed})
+    writing.learn(("price", workspace, model), billed if before is None else max(before, billed))
 
 
 def _reserved(
@@ -556,7 +566,7 @@ def _reserved(
         "day": day.isoformat(),
         "reserved_at": moment(at),
     }
-    ((number,),) = writing.run(_ADD_ATTEMPT, values).fetchall()
+    number = writing.add(_ADD_ATTEMPT, values)
     writing.learn("latest reservation", at)
     if held:
         balances.join(writing, number, held)
@@ -614,7 +624,7 @@ def _told(code: str, message: str | None, evidence: Evidence | None) -> dict[str
         values |= {
             "status": evidence.status,
             "request_id": evidence.request_id,
-            "headers": json.dumps(dict(evidence.headers), sort_keys=True, ensure_ascii=False),
+            "headers": _JSON(dict(evidence.headers)),
             "body_head": evidence.body_head,
         }
     return values

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import text, update
 
 from runner.errors import FrozenError, UsageError
-from runner.ledger import balance_check, clocks, levers, totals
+from runner.ledger import balance_check, checked, clocks, levers, totals
 from runner.ledger.balances import rebuild
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
@@ -155,6 +155,12 @@ class Office:
             if clocks.state(writing.connection).frozen_reason is None:
                 writing.connection.execute(update(LEDGER_STATE).values(frozen_reason=reason))
                 writing.entry(EVERYWHERE, "frozen", who, {"frozen_reason": reason})
+
+    def note_checked(self, seen: int, *, who: str, at: datetime) -> None:
+        """Write down that the ledger adds up to entry `seen`, so that the next check need not read it all again."""
+        with self._write(at) as writing:
+            facts = {"seen": seen, "sums": {name: list(made) for name, made in checked.sums(writing.reader).items()}}
+            writing.entry(EVERYWHERE, "checked", who, facts)
 
     def purge(self, *, before: str, note: str, who: str, at: datetime) -> tuple[int, int]:
         """Remove the prompts of ended attempts that were reserved before a local day, and what may quote them.

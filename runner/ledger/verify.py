@@ -162,6 +162,8 @@ def _chains(
         end.head = leaf
         end.open_micros += row.open_micros
         end.settled_micros += row.settled_micros
+        if entry is not None and entry.kind == "checked":
+            _checked(row.id, entry, found)
         for one in due.pop((row.workspace, end.frontier.size), ()):
             found.checkpoints += 1
             if end.frontier.root() != one.root:
@@ -216,6 +218,15 @@ def _link(row: Row[Any], who_am_i: Identity, end: ChainEnd, found: Verified) -> 
         if getattr(row, name) != value:
             found.fault(f"{where}: its column `{name}` is not what was hashed")
     return entry
+
+
+def _checked(number: int, entry: Entry, found: Verified) -> None:
+    """What was written down when the ledger added up is what the entries before make (checked.py)."""
+    made = {name: [end.open_micros, end.settled_micros] for name, end in found.chains.items()}
+    if entry.facts.get("sums") != {name: both for name, both in made.items() if both != [0, 0]}:
+        found.fault(f"entry {number}: the sums in it are not those of the entries before it")
+    if not 0 <= entry.facts.get("seen", -1) < number:
+        found.fault(f"entry {number}: it speaks of entries that come after it")
 
 
 def _ends(connection: Connection, found: Verified) -> None:

@@ -31,6 +31,7 @@ BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger
 BOOKING, RECOVERY = "runner/booking.py", "runner/recovery.py"
 KEY, ANSWER, FORMATS = "runner/providers/key.py", "runner/providers/answer.py", "runner/images/formats.py"
 TOGETHER, TOGETHER_TESTS = "runner/ledger/together.py", "tests/ledger/test_together.py"
+CHECKED, CHECKED_TESTS = "runner/ledger/checked.py", "tests/ledger/test_checked.py"
 STATES, RACES = "tests/ledger/test_states.py", "tests/ledger/test_races.py"
 LEVERS, VERIFY = "tests/ledger/test_levers.py", "runner/ledger/verify.py"
 RUN, CRASH = "tests/run/test_run.py", "tests/run/test_crash.py"
@@ -245,6 +246,62 @@ MUTANTS = (
         "        self.page.doubt()\n",
         "",
         "tests/ledger",
+    ),
+    Mutant(
+        "sums-are-not-compared",
+        "what old attempts cost is still proven by the sums of their entries",
+        CHECKED,
+        "    if made != _with(",
+        "    if False and made != _with(",
+        f"{CHECKED_TESTS} -k by_the_sums",
+    ),
+    Mutant(
+        "entries-since-are-not-compared",
+        "each attempt that changed is the sum of its entries",
+        CHECKED,
+        "    if connection.execute(_ATTEMPT_OFF",
+        "    if False and connection.execute(_ATTEMPT_OFF",
+        f"{CHECKED_TESTS} -k entries_of_the_newer",
+    ),
+    Mutant(
+        "open-money-is-not-compared",
+        "every balance has the open attempts that are booked in it",
+        CHECKED,
+        "        if row.open_micros != booked.get(row.id, 0):",
+        "        if False:",
+        f"{CHECKED_TESTS} -k also_where_nothing",
+    ),
+    Mutant(
+        "spans-are-not-compared",
+        "the balance of a window is what was spent in its span",
+        CHECKED,
+        "        elif has != spans.get(",
+        "        elif False and has != spans.get(",
+        f"{CHECKED_TESTS} -k also_where_nothing",
+    ),
+    Mutant(
+        "runs-are-not-compared",
+        "the balance of a run is the sum of its attempts",
+        CHECKED,
+        "            if has != runs[row.period]",
+        "            if False and has != runs[row.period]",
+        f"{CHECKED_TESTS} -k also_where_nothing",
+    ),
+    Mutant(
+        "corrections-are-not-taken-back",
+        "a late bill of a closed window counts in the balance that it was reserved in",
+        CHECKED,
+        "-open_micros, -settled_micros FROM counted",
+        "0, 0 FROM counted",
+        f"{CHECKED_TESTS} -k late",
+    ),
+    Mutant(
+        "whatever-was-checked",
+        "what was written down when the ledger added up is verified",
+        VERIFY,
+        "            _checked(row.id, entry, found)\n",
+        "            pass\n",
+        f"{CHECKED_TESTS} -k made_up",
     ),
     Mutant(
         "send-before-commit",
