@@ -159,12 +159,12 @@ MUTANTS = (
         f"{STATES} -k in_flight_could_make_room",
     ),
     Mutant(
-        "deferred-transactions",
-        "two processes cannot take the last cent",
+        "no-transactions",
+        "what belongs together is written together, or not at all",
         "runner/ledger/database.py",
         'raw.execute("BEGIN IMMEDIATE")',
         'raw.execute("SELECT 1")',
-        f"{STATES} {RACES}",
+        f"{TOGETHER_TESTS} -k 'undone_alone or everybody_hears'",
     ),
     Mutant(
         "told-before-committed",
