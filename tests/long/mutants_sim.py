@@ -54,7 +54,8 @@ _LOOK_BEFORE = """        assert amount_micros is not None
                     return balances.refusal(connection, [(id_, cap)], amount_micros, day)
 """
 _SHRUNK = """            amount = _amount(writing, run.workspace, asked.model, amount_micros)
-            amount = min([amount, *(cap.cap_micros for cap in caps)])
+            if isinstance(amount, int):
+                amount = min([amount, *(cap.cap_micros for cap in caps)])
 """
 _ENDS_TRY = """            if not isinstance(outcome, Declined) or outcome.retry_after_s is None:
                 return done
