@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,8 @@ from runner.errors import DiskError
 from runner.images.edits import Edit, edited
 from runner.images.formats import SUFFIXES, Unusable, media_type_of
 
-_BLOCK_BYTES = 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_COPIED_AT_ONCE_BYTES = 1 << 30
 _FREE_SOME = "free some space there or choose another folder, then run again"
 _OTHER_FOLDER = "choose another folder"
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -79,7 +80,11 @@ def write_atomically(source: Path, target: Path, *, over: bool = True, edits: Se
         part, written = _new_part(target.parent)
         try:
             with written:
-                copy(edited(file, edits) if edits else file, written, part)
+                if edits:
+                    copy(edited(file, edits), written, part)
+                else:
+                    _copy_whole(file, written)
+                os.fsync(written.fileno())
                 _into_place(part, target, over)
         except Unusable as fault:
             raise DiskError(f"`{source}` {fault.reason}") from fault
@@ -87,6 +92,18 @@ def write_atomically(source: Path, target: Path, *, over: bool = True, edits: Se
             with suppress(OSError):
                 part.unlink(missing_ok=True)
         _sync_folder(target.parent)
+
+
+def _name_also(file: Path, target: Path) -> None:
+    """Give a file a second name, on disk when this returns; where that cannot be, a copy. Raises DiskError."""
+    with explained(target):
+        make_folder(target.parent)
+        try:
+            os.link(file, target, follow_symlinks=False)
+        except OSError:  # the name is taken by what was cut off, or these are two file systems
+            write_atomically(file, target)
+        else:
+            _sync_folder(target.parent)
 
 
 def _new_part(folder: Path) -> tuple[Path, BinaryIO]:
@@ -122,7 +139,7 @@ def _into_place(part: Path, target: Path, over: bool) -> None:
 
 
 def copy(source: BinaryIO, target: BinaryIO, path: Path) -> str:
-    """Copy one open file to another, on disk when this returns; the sha256 of what was copied, in hex.
+    """Copy one open file to another; the sha256 of what was copied, in hex. It is not on disk when this returns.
 
     `path` is the target's, for messages. Raises Unusable when the source cannot be read and DiskError when the target
     cannot be written; the caller removes what is then left of the target.
@@ -133,8 +150,21 @@ def copy(source: BinaryIO, target: BinaryIO, path: Path) -> str:
             digest.update(block)
             target.write(block)
         target.flush()
-        os.fsync(target.fileno())
     return digest.hexdigest()
+
+
+def _copy_whole(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy one open file to another by the kernel, so that nothing of it passes through this process.
+
+    Raises Unusable when the source cannot be read, and OSError when the target cannot be written.
+    """
+    with suppress(OSError):  # whatever it is, the plain way goes on from there, and says what and where
+        while os.copy_file_range(source.fileno(), target.fileno(), _COPIED_AT_ONCE_BYTES):
+            pass
+    source.seek(os.lseek(source.fileno(), 0, os.SEEK_CUR))
+    for block in _blocks(source):
+        target.write(block)
+    target.flush()
 
 
 def sweep(folder: Path) -> None:
@@ -203,17 +233,29 @@ class Results:
 
         Raises DiskError.
         """
+        return self._kept(file, None, write_atomically)
+
+    def take(self, file: Path, digest: str | None = None) -> str:
+        """Keep `file` itself, under a second name, on disk when this returns; its sha256 in hex.
+
+        It must be on disk, and nobody may change it afterwards. `digest`: its sha256, where it is known. Raises
+        DiskError.
+        """
+        return self._kept(file, digest, _name_also)
+
+    def _kept(self, file: Path, digest: str | None, put: Callable[[Path, Path], None]) -> str:
         try:
             with file.open("rb") as opened:
                 suffix = SUFFIXES.get(media_type_of(opened.read(12)) or "", ".bin")
-                opened.seek(0)
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-                size_bytes = opened.tell()
+                if digest is None:
+                    opened.seek(0)
+                    digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                size_bytes = os.fstat(opened.fileno()).st_size
         except OSError as error:
             raise DiskError(f"`{file}` cannot be read: {error.strerror}") from error
         kept = self.path(digest)
         if kept is None or kept.stat().st_size != size_bytes:
-            write_atomically(file, self._named(digest, suffix))
+            put(file, self._named(digest, suffix))
         return digest
 
     def path(self, digest: str) -> Path | None:

@@ -230,6 +230,8 @@ def _decoded(path: Path, picture: Picture, ground: str | None) -> Image.Image | 
     with path.open("rb") as file:
         header = read_header(file, picture.size_bytes)
         with damage_as_unusable(), decoder(file, header) as original:
+            if not picture.needs_preparing:
+                original.draft("L", (1, 1))  # a JPEG is read to its end all the same, and an eighth of it is held
             original.load()
             return _set_right(original, ground) if picture.needs_preparing else None
 

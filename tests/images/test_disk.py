@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -243,3 +244,34 @@ def test_twenty_threads_can_keep_the_same_result(tmp_path: Path) -> None:
     assert len(kept) == 20
     assert len(set(kept)) == 1
     assert len([path for path in (tmp_path / "results").rglob("*") if path.is_file()]) == 1
+
+
+def test_a_file_that_is_taken_is_kept_itself_and_only_a_damaged_one_is_written_again(tmp_path: Path) -> None:
+    file = saved(tmp_path / "spool.png", scene())
+    results = Results(tmp_path / "results")
+    digest = results.take(file)
+    kept = results.path(digest)
+    assert kept is not None
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert kept.stat().st_ino == file.stat().st_ino
+    assert results.take(file, digest) == digest
+    content = file.read_bytes()
+    file.unlink()
+    assert kept.read_bytes() == content
+    kept.write_bytes(content[:-1])
+    file.write_bytes(content)
+    assert results.take(file, digest) == digest
+    assert kept.read_bytes() == content
+    assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == [kept]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 5_000_000])
+def test_a_file_of_another_file_system_is_copied_whole(tmp_path: Path, size_bytes: int) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as elsewhere:
+        elsewhere.write(os.urandom(size_bytes))
+        elsewhere.flush()
+        source, results = Path(elsewhere.name), Results(tmp_path / "results")
+        write_atomically(source, tmp_path / "out" / "a.png")
+        assert (tmp_path / "out" / "a.png").read_bytes() == source.read_bytes()
+        kept = results.path(results.take(source))
+        assert (kept.read_bytes() if kept is not None else b"") == source.read_bytes()
