@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from runner import sandbox
+from runner.allocator import share_arenas
 from runner.booking import Means
 from runner.jobs import clock, home, results
 from runner.ledger import clocks
@@ -32,6 +33,7 @@ def means(
 
     Raises UsageError when the key is missing or the endpoint must not be used.
     """
+    share_arenas()
     with _provider(settings, workspace) as provider:
         witness = Witness(database, settings)
         yield Means(

@@ -6,6 +6,7 @@ JPEG takes 100 MB at worst and a WebP 270 MB, because their decoders know no oth
 
 import math
 import operator
+import os
 import struct
 import threading
 import zlib
@@ -33,6 +34,8 @@ from runner.images.formats import (
 
 # Pillow holds 4 bytes a pixel, and 16 for WebP.
 _ONE_AT_A_TIME = threading.Lock()
+# Looking takes some megabytes and a whole core: more than there are cores would only need more memory at a time.
+_LOOKING = threading.BoundedSemaphore(max(1, min(os.cpu_count() or 1, 4)))
 _BAND_BYTES = 1024 * 1024
 _BLOCK_BYTES = 64 * 1024
 
@@ -101,6 +104,11 @@ def looks_wrong(source: Path, result: Path) -> str | None:
     edges or contrast is never flagged, nor one that cannot be read any more. Where the source is transparent nothing
     is compared. Raises nothing.
     """
+    with _LOOKING:
+        return _looks_wrong(source, result)
+
+
+def _looks_wrong(source: Path, result: Path) -> str | None:
     try:
         before, opaque = _source_brightness(source)
     except (Unusable, OSError):
