@@ -21,6 +21,7 @@ from runner.ledger.values import (
 from runner.money import show
 from runner.plan import Draft, Item
 from runner.providers.provider import Billed, Declined, Outcome, Provider, Unknown
+from runner.providers.spool import is_cut, parts, picture_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +215,23 @@ def _write(draft: Draft, billed: Billed, attempt_id: int, means: Means) -> Writt
     if billed.result is None:
         return Written(None, billed.fault or "no picture came")
     try:
-        return _written(draft, billed.result, attempt_id, means)
+        return _written(draft, billed.result, billed.digest, attempt_id, means)
     except Exception as error:  # noqa: BLE001 - a mistake here must not keep the bill from being booked
         return Written(None, f"the picture could not be looked at ({type(error).__name__}: {error})")
 
 
-def _written(draft: Draft, picture: Path, attempt_id: int, means: Means) -> Written:
+def _written(draft: Draft, picture: Path, digest: str | None, attempt_id: int, means: Means) -> Written:
     facts = images.result_facts(picture)
     if isinstance(facts, str):
         return Written(None, facts)
     trouble, kept, file = None, None, picture
     try:
-        result_digest = means.results.keep(picture)
+        result_digest = means.results.take(picture, digest)
         kept = means.results.path(result_digest)
         file = kept or picture
     except DiskError as error:
         trouble = f"{error.message}; the paid picture stays in the spool"
-        result_digest = _digest_of(picture)
+        result_digest = digest or _digest_of(picture)
     delivered, plain = False, None
     try:
         plain = _put(file, draft, attempt_id, means)
@@ -316,18 +317,22 @@ def _maker(draft: Draft, result_digest: str, run: RunFacts, means: Means) -> int
 
 def drop(spool: Path) -> None:
     """Remove what an attempt left in the spool. Never raises: leftovers cost only space."""
-    with suppress(OSError):
-        for file in spool.parent.glob(f"{spool.name}*"):
-            file.unlink(missing_ok=True)
+    for file in parts(spool):
+        with suppress(OSError):
+            file.unlink()
 
 
 def keep_raw(spool: Path, means: Means) -> Path | None:
-    """Move a raw answer to where a person can look at it; where it is then, None when there is none."""
+    """Move a raw answer to where a person can look at it, its picture beside it when that was cut out; where it is
+    then, None when there is none."""
     kept: Path | None = None
     if spool.exists():
         kept = means.raw / spool.name
         try:
             means.raw.mkdir(mode=0o700, exist_ok=True)
+            if is_cut(spool):
+                with suppress(FileNotFoundError):
+                    picture_path(spool).replace(picture_path(kept))
             spool.replace(kept)
         except OSError:
             return spool  # it stays in the spool, which is just as safe

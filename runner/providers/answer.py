@@ -16,7 +16,7 @@ from typing import Literal
 import pybase64
 
 from runner import money
-from runner.providers.document import Buffer, Document, NotAnObject, NotJson, Number, parse
+from runner.providers.document import Buffer, Cut, Document, NotAnObject, NotJson, Number, parse
 from runner.providers.key import Escaped, Key, redact
 from runner.providers.provider import Billed, Declined, Evidence, Outcome, Unknown
 
@@ -51,12 +51,16 @@ RETRY_MAX_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer as it was received. `headers` are the kept ones, lower case; `received_at` is in UTC."""
+    """A complete answer as it was received. `headers` are the kept ones, lower case; `received_at` is in UTC.
+
+    `cut`: the picture, which was decoded while it came, and is not in the body.
+    """
 
     status: int
     headers: Mapping[str, str]
     received_at: datetime
     body: Buffer
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,9 @@ class Reading:
     """What an answer holds, apart from what it means.
 
     `readable` is False for a body that is broken or encoded: nothing can be concluded from it. `bill`: whether
-    `usage` is missing, holds an amount, or holds something else. `picture` is the decoded file; `offered` is True
-    when a usable picture came even if it could not be kept, `fault` says why there is no file. `url` is where the
-    picture can be fetched when the answer carries no bytes.
+    `usage` is missing, holds an amount, or holds something else. `picture` is the decoded file, `digest` its sha256 in
+    hex where it is known; `offered` is True when a usable picture came even if it could not be kept, `fault` says why
+    there is no file. `url` is where the picture can be fetched when the answer carries no bytes.
     """
 
     status: int
@@ -85,6 +89,7 @@ class Reading:
     amount_micros: int | None = None
     amount_text: str | None = None
     picture: Path | None = None
+    digest: str | None = None
     offered: bool = False
     fault: str | None = None
     url: str | None = None
@@ -103,7 +108,7 @@ def read(answer: Answer, *, key: Key, keep: Keep) -> Reading:
     document, broken, unreadable = _document(answer)
     said = Said() if broken else _said(document, answer.body, key)
     bill, amount_micros, amount_text = _bill(document, answer, key)
-    picture, offered, fault, url = _picture(document, answer.status, unreadable, keep)
+    picture, offered, fault, url = _picture(document, answer, unreadable, keep)
     return Reading(
         status=answer.status,
         evidence=evidence(answer, document, key),
@@ -113,6 +118,7 @@ def read(answer: Answer, *, key: Key, keep: Keep) -> Reading:
         amount_micros=amount_micros,
         amount_text=amount_text,
         picture=picture,
+        digest=answer.cut.digest if answer.cut is not None and picture == answer.cut.file else None,
         offered=offered,
         fault=fault,
         url=url,
@@ -234,10 +240,10 @@ def _document(answer: Answer) -> tuple[Document | None, bool, str | None]:
     Broken is what begins as JSON and is none (cut, mostly), and what was encoded without being asked to: nobody
     can say what stood in it. A page of HTML is not broken, and holds no bill.
     """
-    if not _is_plain(answer.headers) or answer.body[:4].startswith(_ENCODED):
+    if not is_plain(answer.headers) or answer.body[:4].startswith(_ENCODED):
         return None, True, "it is compressed or in no usual encoding, although that was not asked for"
     try:
-        return parse(answer.body), False, None
+        return parse(answer.body, answer.cut), False, None
     except NotAnObject as reason:
         return None, False, str(reason)
     except NotJson as reason:
@@ -248,7 +254,7 @@ def _document(answer: Answer) -> tuple[Document | None, bool, str | None]:
 _ENCODED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"x\x01", b"x\x5e", b"x\x9c", b"x\xda", b"\xff\xfe", b"\xfe\xff", b"\0")
 
 
-def _is_plain(headers: Mapping[str, str]) -> bool:
+def is_plain(headers: Mapping[str, str]) -> bool:
     """Whether the body is as it was meant, not encoded in a way that was never asked for."""
     return headers.get("content-encoding", "identity").strip().lower() in ("", "identity") and headers.get(
         "transfer-encoding", "chunked"
@@ -282,9 +288,8 @@ _AMOUNT_NAME = Escaped("billed_amount")
 def _speaks_of_money(document: Document, body: Buffer) -> bool:
     """Whether an error holds more about a bill than amounts that are zero: such as the answer of someone further up,
     inside of an object or of a text. Or a picture, which nobody gives away."""
-    data = document.root.get("data")
-    first = data[0] if isinstance(data, list) and data else None
-    if isinstance(first, dict) and any(isinstance(first.get(k), str) and first[k] for k in ("b64_json", "url")):
+    first = _first(document)
+    if first is not None and any(isinstance(first.get(k), str) and first[k] for k in ("b64_json", "url")):
         return True
     zeros, waiting = 0, [document.root]
     while waiting:
@@ -297,23 +302,40 @@ def _speaks_of_money(document: Document, body: Buffer) -> bool:
     return _AMOUNT_NAME.count(body) > zeros
 
 
+def has_picture_cut(answer: Answer) -> bool:
+    """Whether what was cut out of an answer stood where its picture does."""
+    try:
+        document = parse(answer.body, answer.cut)
+    except NotJson:
+        return False
+    first = _first(document)
+    return document.cut is not None and first is not None and first.get("b64_json") == document.cut
+
+
+def _first(document: Document) -> dict[str, object] | None:
+    data = document.root.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    return first if isinstance(first, dict) else None
+
+
 def _picture(
-    document: Document | None, status: int, unreadable: str | None, keep: Keep
+    document: Document | None, answer: Answer, unreadable: str | None, keep: Keep
 ) -> tuple[Path | None, bool, str | None, str | None]:
     """The decoded picture, whether a usable one came, why there is no file, and the address to fetch it from."""
     if document is None:
         return None, False, f"the answer cannot be read: {unreadable}", None
-    if status not in SUCCESS:
-        return None, False, f"status {status} is no success", None
-    data = document.root.get("data")
-    first = data[0] if isinstance(data, list) and data else None
-    if not isinstance(first, dict):
+    if answer.status not in SUCCESS:
+        return None, False, f"status {answer.status} is no success", None
+    first = _first(document)
+    if first is None:
         return None, False, "the answer has no `data[0]`", None
     encoded, url = first.get("b64_json"), document.text(first.get("url"), 8192)
     if not isinstance(encoded, str) or not encoded:
         if url:
             return None, True, None, url
         return None, False, "`data[0]` has neither `b64_json` nor `url`", None
+    if answer.cut is not None and encoded == document.cut:
+        return (None if answer.cut.fault else answer.cut.file), True, answer.cut.fault, None
     try:
         return keep(base64_blocks(document.pieces(encoded))), True, None, None
     except ValueError:
@@ -440,6 +462,8 @@ def _clean(text: str, key: Key) -> str:
 
 
 def _printable(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text
     shown = (c if c.isprintable() or c in keep else " " if c in "\t\r\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     return "".join(shown)
 
@@ -571,7 +595,9 @@ def decide(reading: Reading, *, sent: bool = True) -> Outcome:
     refusal = row_for(replace(seen, readable=True, bill="none"))
     if row.billed == "yes":
         fault = None if reading.picture else (reading.said.message if not reading.offered else None) or reading.fault
-        billed = Billed(reading.evidence, reading.amount_micros, reading.amount_text, reading.picture, fault)
+        billed = Billed(
+            reading.evidence, reading.amount_micros, reading.amount_text, reading.picture, fault, digest=reading.digest
+        )
         if not refusal.stops_run:
             return billed
         return replace(billed, stops_run=True, code=refusal.code or "", message=_answered(reading, refusal))

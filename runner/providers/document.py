@@ -1,7 +1,8 @@
 """JSON from an endpoint that nobody vouches for: never slow, flat in memory, exact where money is concerned.
 
 A picture is one string literal of many megabytes. Long literals are set aside first, as places in the body,
-and only the small rest is parsed; so an answer costs its own size once, whatever it holds.
+and only the small rest is parsed; so an answer costs its own size once, whatever it holds. A picture that was decoded
+while it came is not in the body at all.
 """
 
 import json
@@ -10,6 +11,9 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+import pybase64
 
 Buffer = bytes | mmap.mmap
 
@@ -20,6 +24,26 @@ DEPTH_MAX = 64  # the answer of the contract has 3
 
 # Possessive, so that it takes linear time whatever the body holds.
 _LITERAL = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The content of one string literal that is not in the body, but decoded in a file: as base64 it stood at `at`.
+
+    `size_bytes` and `digest` (sha256, in hex) are of the file; `fault` says why it is not as it was.
+    """
+
+    at: int
+    size_bytes: int
+    digest: str
+    file: Path
+    fault: str | None = None
+
+    def text(self) -> Iterator[bytes]:
+        """What stood there, a block at a time. Raises OSError."""
+        with self.file.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES // 4 * 3):
+                yield pybase64.b64encode(block)
 
 
 class NotJson(ValueError):
@@ -52,13 +76,15 @@ class Document:
     """One JSON object. Values are str, Number, bool, None, list, dict, or REPEATED for a key that appears twice.
 
     A long string stands in `root` as a stand-in of this document; `text` and `pieces` know it. They read the
-    body, so they work only while it is open.
+    body, so they work only while it is open. `cut` is the stand-in of what is not in the body.
     """
 
     root: dict[str, object]
     _rest: str
     _spans: dict[str, tuple[int, int]]
     _body: Buffer
+    cut: str | None = None
+    _outside: Cut | None = None
 
     def text(self, value: object, limit: int = 4096) -> str | None:
         """The first `limit` characters of a string; None when the value is not a string."""
@@ -72,6 +98,9 @@ class Document:
 
     def pieces(self, value: str) -> Iterator[bytes]:
         """The string's UTF-8 bytes with its escapes resolved, a block at a time. Raises NotJson for a bad escape."""
+        if value == self.cut and self._outside is not None:
+            yield from self._outside.text()
+            return
         if value not in self._spans:
             yield value.encode("utf-8", "replace")
             return
@@ -88,18 +117,30 @@ class Document:
     def head(self, limit: int) -> str:
         """The first `limit` characters of the JSON, long strings shortened to their beginning."""
 
-        def beginning(match: re.Match[str]) -> str:
-            start, end = self._spans[match[0]]
-            return self._body[start : min(end, start + 1000)].decode("utf-8", "replace") + "…"
-
-        tokens = "|".join(re.escape(token) for token in list(self._spans)[:100])
         # A few stand-ins grow when they are shown, none shrinks, so the rest's own beginning is enough.
-        rest = self._rest[: limit + 100]
-        return (re.sub(tokens, beginning, rest) if tokens else rest)[:limit]
+        rest, shown, done = self._rest[: limit + 100], "", 0
+        tokens = [*filter(None, [self.cut]), *self._spans][:100]
+        for at, token in sorted((at, token) for token in tokens if (at := rest.find(token)) >= 0):
+            shown += rest[done:at] + self._beginning(token)
+            done = at + len(token)
+        return (shown + rest[done:])[:limit]
+
+    def _beginning(self, token: str) -> str:
+        if token == self.cut:
+            return "…"
+        start, end = self._spans[token]
+        return self._body[start : min(end, start + 1000)].decode("utf-8", "replace") + "…"
 
 
-def parse(body: Buffer) -> Document:
-    """The JSON object in the body. Raises NotJson, also for one nested more than DEPTH_MAX deep."""
+def parse(body: Buffer, outside: Cut | None = None) -> Document:
+    """The JSON object in the body. Raises NotJson, also for one nested more than DEPTH_MAX deep.
+
+    `outside`: what is not in the body.
+    """
+    cut = None
+    if outside is not None:
+        cut = f"{secrets.token_hex(8)}-cut"
+        body = body[: outside.at] + cut.encode() + body[outside.at :]
     rest, spans = _set_aside(body)
     # Not left to the interpreter's own limit, which depends on who calls: read twice, an answer means the same.
     if _is_deep(rest):
@@ -122,7 +163,7 @@ def parse(body: Buffer) -> Document:
         raise NotJson("it is not JSON") from None
     if not isinstance(root, dict):
         raise NotAnObject("it is not a JSON object")
-    return Document(root, text, spans, body)
+    return Document(root, text, spans, body, cut, outside)
 
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))

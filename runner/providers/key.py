@@ -28,7 +28,7 @@ class Key:
     Raises UsageError, without the secret in the message, for anything else.
     """
 
-    __slots__ = ("_escaped", "_secret", "_spellings")
+    __slots__ = ("_escaped", "_octets", "_secret", "_spellings")
     __hash__ = None  # type: ignore[assignment]  # a key is no dictionary key: nothing may collect keys by value
 
     def __init__(self, secret: str) -> None:
@@ -37,6 +37,9 @@ class Key:
             raise UsageError(f"the API key {fault}", _EXPECTED)
         self._secret = secret
         self._spellings = _spellings(secret)
+        # Endpoints may echo a latin-1 key in either encoding.
+        octets = {text.encode(encoding) for text in self._spellings for encoding in ("latin-1", "utf-8")}
+        self._octets = tuple(sorted(octets, key=len, reverse=True))
         self._escaped: Escaped | None = None
 
     def reveal(self) -> str:
@@ -46,6 +49,10 @@ class Key:
     def spellings(self) -> tuple[str, ...]:
         """The ways in which the key may stand in a text, the longest first."""
         return self._spellings
+
+    def octets(self) -> tuple[bytes, ...]:
+        """The same in bytes, the longest first."""
+        return self._octets
 
     def escaped(self) -> "Escaped":
         """What finds the key where any of its characters may be written as an escape."""
@@ -170,11 +177,8 @@ class Redaction:
     """Hides the key in a stream of bytes, also where it lies across two blocks. Other bytes pass unchanged."""
 
     def __init__(self, key: Key) -> None:
-        texts = key.spellings()
-        # Endpoints may echo a latin-1 key in either encoding.
-        encoded = {text.encode(encoding) for text in texts for encoding in ("latin-1", "utf-8")}
         self._key = key
-        self._spellings = sorted(encoded, key=len, reverse=True)
+        self._spellings = key.octets()
         self._overlap = _UNIT_BYTES_MAX * len(self._spellings[0]) - 1
         self._held = b""
 

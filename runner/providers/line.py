@@ -1,6 +1,7 @@
 """One connection of one request, which can be cut from outside: at its deadline, or when someone says stop."""
 
 import ipaddress
+import math
 import os
 import queue
 import socket
@@ -26,11 +27,11 @@ class Line:
     """Connects once, and is cut after `seconds` or by `cut`, whatever the thread that uses it is waiting for.
 
     Per-operation timeouts do not do this: an endpoint that sends a byte a second would be waited for forever.
-    With `public_only`, it refuses to connect to any but public addresses. Raises NotConnected when not even the
-    clock can be started.
+    With `public_only`, it refuses to connect to any but public addresses. `clock` may be shared by many lines. Raises
+    NotConnected when not even the clock can be started.
     """
 
-    def __init__(self, seconds: float, *, public_only: bool = False) -> None:
+    def __init__(self, seconds: float, *, public_only: bool = False, clock: "Clock | None" = None) -> None:
         self.why: Why | None = None
         # What a user of the line may set as timeout of a single operation. It only covers a clock that never comes:
         # ending first, it would end a request whose answer is there already and is read after the cut.
@@ -40,12 +41,8 @@ class Line:
         self._lock = threading.Lock()
         self._twin: socket.socket | None = None
         self._resolved: queue.SimpleQueue[Sequence[_Found] | NotConnected] = queue.SimpleQueue()
-        self._timer = threading.Timer(seconds, self.cut, ["deadline"])
-        self._timer.daemon = True
-        try:
-            self._timer.start()
-        except RuntimeError:
-            raise NotConnected("the system starts no further thread") from None
+        self._clock = Clock() if clock is None else clock
+        self._clock.watch(self, time.monotonic() + seconds)
 
     def connect(self, host: str, port: int, seconds: float, options: Iterable[tuple[int, int, int]]) -> socket.socket:
         """A connected socket, within `seconds` over all addresses of the host. Raises NotConnected."""
@@ -97,7 +94,7 @@ class Line:
 
     def close(self) -> None:
         """Let go of the connection; it can no longer be cut."""
-        self._timer.cancel()
+        self._clock.forget(self)
         with self._lock:
             if self._twin is not None:
                 self._twin.close()
@@ -137,6 +134,53 @@ class Line:
             self._resolved.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError):
             self._resolved.put(NotConnected("name not resolved"))
+
+
+class Clock:
+    """Cuts lines when their time is up. One thread for all of them, which ends when there is none left to watch."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._until: dict[Line, float] = {}
+        self.next_look = math.inf  # when the thread looks again
+        self._thread: threading.Thread | None = None
+
+    def watch(self, line: Line, until: float) -> None:
+        """Cut the line at that moment of the monotonic clock. Raises NotConnected when no thread can be started."""
+        with self._changed:
+            self._until[line] = until
+            if self._thread is None or not self._thread.is_alive():
+                self.next_look = until
+                self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    del self._until[line]
+                    raise NotConnected("the system starts no further thread") from None
+            elif until < self.next_look:
+                self._changed.notify()
+
+    def forget(self, line: Line) -> None:
+        """The line is not cut any more. Not told to the thread, which looks when it would have been."""
+        with self._changed:
+            self._until.pop(line, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = [line for line, until in self._until.items() if until <= now]
+                for line in due:
+                    del self._until[line]
+                if not due:
+                    self.next_look = min(self._until.values(), default=math.inf)
+                    if self.next_look == math.inf:
+                        self._thread = None
+                        return
+                    self._changed.wait(self.next_look - now)
+            for line in due:
+                line.cut("deadline")
 
 
 _STOPPED: dict[Why, str] = {"deadline": "the time was up", "cancelled": "stopped on request"}

@@ -45,8 +45,9 @@ from runner.providers.answer import (
     kept_headers,
     read,
 )
-from runner.providers.key import Key, Redaction
-from runner.providers.line import Line, NotConnected, Why, connect_words
+from runner.providers.intake import Intake
+from runner.providers.key import Key
+from runner.providers.line import Clock, Line, NotConnected, Why, connect_words
 from runner.providers.provider import Declined, Evidence, Order, Outcome
 
 ANSWER_BYTES_MAX = 96 * 1024 * 1024
@@ -54,8 +55,7 @@ FETCH_SECONDS_MAX = 120
 _FETCH_CONNECT_TIMEOUT_S = 10
 
 _USER_AGENT = f"omixa-runner/{__version__}"
-_READ_BYTES = 64 * 1024
-_HEAD_BYTES = 4096
+_READ_BYTES = 256 * 1024
 _PICTURE_BYTES = 3 * 64 * 1024  # a multiple of three, so that the base64 of the blocks is the base64 of the whole
 
 # A block of the body goes out at once instead of waiting for the next.
@@ -92,14 +92,16 @@ class OmixaProvider:
         self._url = _checked_url(url, allow_plaintext=allow_plaintext)
         self._key = key
         self._timeout_s = timeout_s
-        self._connect_timeout_s = connect_timeout_s
         self._answer_bytes_max = answer_bytes_max
         if ca_file is not None and not ca_file.is_file():
             raise UsageError(f"there is no certificate file `{ca_file}`", "check `ca_file` beside the endpoint's url")
         self._contracts = contracts
-        self._verify: bool | str = True if ca_file is None else str(ca_file)
+        self._connect_timeout_s = min(connect_timeout_s, timeout_s)
+        self._adapter = _Adapter(self._url, self._connect_timeout_s, ca_file)
+        self._headers = _headers(key)
         self._lock = threading.Lock()
         self._lines: set[Line] = set()
+        self._clock = Clock()
         self._cancelled = False
 
     def send(self, order: Order, *, spool: Path, on_sending: Callable[[], None]) -> Outcome:
@@ -171,44 +173,46 @@ class OmixaProvider:
         return self._judged(body, receipt, writer, spool)
 
     def _post(self, line: Line, body: "_Body") -> requests.Response:
-        headers = {
-            "Authorization": f"Bearer {self._key.reveal()}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "User-Agent": _USER_AGENT,
-        }
-        # Not through a Session: that is what would read proxies and .netrc, and follow or pre-read redirects.
-        request = requests.Request("POST", self._url, headers=headers, data=body).prepare()
-        connect_timeout_s = min(self._connect_timeout_s, self._timeout_s)
-        adapter = _Adapter(line, connect_timeout_s)
-        return adapter.send(request, stream=True, timeout=(connect_timeout_s, line.patience_s), verify=self._verify)
+        # Not through a Session: that is what would read proxies and .netrc, and follow or pre-read redirects. And not
+        # prepared: all but the body is the same each time.
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = "POST", self._url, body  # type: ignore[assignment]  # it is read
+        request.headers = self._headers.copy()
+        request.headers["Content-Length"] = str(len(body))
+        return self._adapter.post(request, line)
 
     def _judged(self, body: "_Body", receipt: "_Receipt", writer: spooling.SpoolWriter, spool: Path) -> Outcome:
-        """What a complete answer means, judged from the disk, or from memory when the disk failed."""
+        """What a complete answer means, judged by what is on the disk, or from memory when the disk failed."""
+        answer, intake = receipt.answer, receipt.intake
+        assert answer is not None
+        assert intake is not None
         if not body.begun:
             # No bill can be for what never left, so nothing is spooled that could later be taken for one.
-            return decide(read(receipt.answer(bytes(receipt.head)), key=self._key, keep=_discard), sent=False)
-        if writer.commit():
-            return self.read_spooled(spool)
+            head = replace(answer, body=intake.head(broken_off=False))
+            return decide(read(head, key=self._key, keep=_discard), sent=False)
+        if intake.finish():
+            if intake.kept is None:
+                return self.read_spooled(spool)
+            return decide(read(intake.kept, key=self._key, keep=_discard))
         if writer.lost:
             message = f"the answer came, but the disk lost it: {writer.fault}"
             return decide_silence(sent=True, code="answer-lost", message=message, evidence=receipt.evidence())
         with _ONE_ANSWER_AT_A_TIME:
-            reading = read(receipt.answer(writer.body()), key=self._key, keep=_discard)
+            reading = read(replace(answer, body=writer.body()), key=self._key, keep=_discard)
         if reading.offered or reading.status in SUCCESS:
             reading = replace(reading, fault=f"the disk could not take the answer: {writer.fault}")
         return decide(reading)
 
     def _read(self, answer: Answer, spool: Path) -> Reading:
-        return read(answer, key=self._key, keep=lambda blocks: spooling.keep_picture(blocks, _picture_path(spool)))
+        return read(
+            answer, key=self._key, keep=lambda blocks: spooling.keep_picture(blocks, spooling.picture_path(spool))
+        )
 
     def _with_fetched(self, reading: Reading, spool: Path) -> Reading:
         """The reading with its picture fetched, where the answer only says where it is (contract R)."""
         if reading.url is None or not reading.readable:
             return reading
-        path = _picture_path(spool)
+        path = spooling.picture_path(spool)
         if path.exists():  # fetched before this process; such an address may work only once
             return replace(reading, picture=path)
         try:
@@ -246,12 +250,12 @@ class OmixaProvider:
         if isinstance(trouble, NotConnected):
             return "not-sent", str(trouble)
         words = _words(trouble)
-        if receipt.status is not None:
+        if receipt.answer is not None:
             return "answer-cut", f"the answer broke off after {receipt.body_bytes} bytes of its body: {words}"
         return "no-answer", f"the connection ended before an answer came: {words}"
 
     def _open_line(self, seconds: int, *, public_only: bool = False) -> Line:
-        line = Line(seconds, public_only=public_only)
+        line = Line(seconds, public_only=public_only, clock=self._clock)
         with self._lock:
             self._lines.add(line)
             cancelled = self._cancelled
@@ -380,57 +384,44 @@ class _Receipt:
     """What has arrived of one answer so far, on its way to the spool."""
 
     def __init__(self, writer: spooling.SpoolWriter, key: Key, bytes_max: int) -> None:
-        self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        self.received_at = datetime.now(UTC)
-        self.head = bytearray()
+        self.answer: Answer | None = None  # its body is not here, but in `intake`
+        self.intake: Intake | None = None
         self.body_bytes = 0
         self.too_large = False
         self.complete = False
         self._writer = writer
         self._key = key
         self._bytes_max = bytes_max
-        self._redaction = Redaction(key)
 
     def take(self, response: requests.Response, line: Line) -> None:
         """Stream the answer to the writer. Raises what the libraries raise when the answer breaks off."""
-        self.received_at = datetime.now(UTC)
-        self.status = response.status_code
-        self.headers = kept_headers(response.headers.items(), self._key)
-        self._writer.begin(self.status, self.headers, self.received_at)
+        headers = kept_headers(response.headers.items(), self._key)
+        self.answer = answer = Answer(response.status_code, headers, datetime.now(UTC), b"")
+        self._writer.begin(answer.status, answer.headers, answer.received_at)
+        self.intake = Intake(self._writer, self._key, answer)
         raw = response.raw
         while block := raw.read1(_READ_BYTES, decode_content=False):
             self.body_bytes += len(block)
             if self.body_bytes > self._bytes_max:
                 self.too_large = True
                 return
-            self._pass_on(self._redaction.feed(block))
-        self._pass_on(self._redaction.finish())
+            self.intake.feed(block)
         # Without an announced length the body ends where the connection ends: also when it was cut on our side.
         self.complete = line.why is None or raw.length_remaining is not None or raw.chunked
 
-    def answer(self, body: bytes) -> Answer:
-        """The answer with a body that is not on the disk."""
-        assert self.status is not None
-        return Answer(self.status, self.headers, self.received_at, body)
-
     def evidence(self) -> Evidence:
         """What is kept of an answer that is not complete, or of none."""
-        if self.status is None:
+        if self.answer is None or self.intake is None:
             return Evidence()
-        head = bytes(self.head) + self._redaction.broken_off()
-        return evidence_of(self.status, self.headers, head[:_HEAD_BYTES].decode("utf-8", "replace"), self._key)
-
-    def _pass_on(self, block: bytes) -> None:
-        self.head += block[: max(0, _HEAD_BYTES - len(self.head))]
-        self._writer.write(block)
+        head = self.intake.head(broken_off=True).decode("utf-8", "replace")
+        return evidence_of(self.answer.status, self.answer.headers, head, self._key)
 
 
 class FetchFailed(Exception):
     """A picture could not be fetched; the message says why, without the address."""
 
 
-def fetch(url: str, path: Path, line: Line, *, bytes_max: int, verify: bool | str = True) -> None:
+def fetch(url: str, path: Path, line: Line, *, bytes_max: int, ca_file: Path | None = None) -> None:
     """Fetch a picture over https to `path`, without the key and without following redirects (contract R).
 
     `line` is to be public only: an endpoint must not make this machine read its own network. Raises FetchFailed.
@@ -445,9 +436,8 @@ def fetch(url: str, path: Path, line: Line, *, bytes_max: int, verify: bool | st
     headers = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": _USER_AGENT}
     try:
         request = requests.Request("GET", url, headers=headers).prepare()
-        adapter = _Adapter(line, _FETCH_CONNECT_TIMEOUT_S)
-        timeout = (_FETCH_CONNECT_TIMEOUT_S, line.patience_s)
-        with closing(adapter.send(request, stream=True, timeout=timeout, verify=verify)) as response:
+        adapter = _Adapter(url, _FETCH_CONNECT_TIMEOUT_S, ca_file)
+        with closing(adapter.post(request, line)) as response:
             if response.status_code != 200:
                 raise FetchFailed(f"its host answered {response.status_code}")
             spooling.keep_picture(_fetched_blocks(response, line, bytes_max), path)
@@ -517,18 +507,20 @@ class _Response(http.client.HTTPResponse):
 _INTERIM = range(102, 200)
 
 
+# The line that the request of this thread goes over: a connection is made deep inside of the libraries.
+_current = threading.local()
+
+
 class _PlainConnection(urllib3.connection.HTTPConnection):
     """A connection of urllib3 that runs over a Line. Raises NotConnected for whatever keeps it from standing."""
 
     response_class = _Response
-
-    def __init__(self, line: Line, connect_timeout_s: float, **kwargs: Any) -> None:
-        self._line = line
-        self._connect_timeout_s = connect_timeout_s
-        super().__init__(**kwargs)
+    _line: Line
+    _patience_s: float  # for the connection alone
 
     def _new_conn(self) -> socket.socket:
-        return self._line.connect(self._dns_host, self.port or 0, self._connect_timeout_s, _SOCKET_OPTIONS)
+        self._line, self._patience_s = _current.line, _current.connect_timeout_s
+        return self._line.connect(self._dns_host, self.port or 0, self._patience_s, _SOCKET_OPTIONS)
 
     def connect(self) -> None:
         """Connect, TLS included."""
@@ -546,28 +538,80 @@ class _TlsConnection(_PlainConnection, urllib3.connection.HTTPSConnection):
     """The same with TLS: `connect` above goes on to the TLS one of urllib3."""
 
 
+class _OneConnectionEach:
+    """For a pool of urllib3: nothing comes out of it and nothing stays in it, so each request has a new connection."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        return self._new_conn()  # type: ignore[attr-defined]  # the pool's
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+
+
+class _PlainPool(_OneConnectionEach, urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(_OneConnectionEach, urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
-    """For one request: no retries, no redirects, one connection, which runs over `line`."""
+    """To one host: no retries, no redirects, no proxies, a connection for each request, over the line that is given.
 
-    def __init__(self, line: Line, connect_timeout_s: float) -> None:
-        self._line = line
+    Safe to use from any thread. The certificates to trust are read once, at the first request over TLS.
+    """
+
+    def __init__(self, url: str, connect_timeout_s: float, ca_file: Path | None = None) -> None:
         self._connect_timeout_s = connect_timeout_s
+        self._ca_file = requests.adapters.DEFAULT_CA_BUNDLE_PATH if ca_file is None else str(ca_file)
+        self._lock = threading.Lock()
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=urllib3.Retry(0, read=False))
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        self._pool = self.poolmanager.connection_from_url(url)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": self._plain_pool, "https": self._tls_pool}
+    def post(self, request: requests.PreparedRequest, line: Line) -> requests.Response:
+        """Send one request over the line; the answer's body is not read yet. Raises what the libraries raise."""
+        _current.line, _current.connect_timeout_s = line, self._connect_timeout_s
+        try:
+            return self.send(request, stream=True, timeout=(self._connect_timeout_s, line.patience_s))
+        finally:
+            del _current.line
 
-    def _plain_pool(self, host: str, port: int, **kwargs: Any) -> urllib3.connectionpool.HTTPConnectionPool:
-        pool = urllib3.connectionpool.HTTPConnectionPool(host, port, **kwargs)
-        # A partial makes what the class would make.
-        pool.ConnectionCls = partial(_PlainConnection, self._line, self._connect_timeout_s)  # type: ignore[assignment]
-        return pool
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+        """The pool to the one host, for requests."""
+        return self._pool
 
-    def _tls_pool(self, host: str, port: int, **kwargs: Any) -> urllib3.connectionpool.HTTPSConnectionPool:
-        pool = urllib3.connectionpool.HTTPSConnectionPool(host, port, **kwargs)
-        pool.ConnectionCls = partial(_TlsConnection, self._line, self._connect_timeout_s)  # type: ignore[assignment]
-        return pool
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Have the pool know whom to trust, for requests: the files are large, and reading them takes long."""
+        with self._lock:
+            if conn.scheme != "https" or "ssl_context" in conn.conn_kw:
+                return
+            context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+            with suppress(OSError):  # of a file without certificates: then the handshake finds nobody to trust
+                context.load_verify_locations(self._ca_file)
+            conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_REQUIRED", context
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Status, headers and the body to be read; nobody keeps the cookies."""
+        response = requests.Response()
+        response.status_code, response.headers, response.raw = resp.status, resp.headers, resp
+        response.request, response.connection = req, self
+        return response
+
+
+def _headers(key: Key) -> "requests.structures.CaseInsensitiveDict[str]":
+    return requests.structures.CaseInsensitiveDict(
+        {
+            "Authorization": f"Bearer {key.reveal()}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "User-Agent": _USER_AGENT,
+        }
+    )
 
 
 def _checked_url(url: str, *, allow_plaintext: bool) -> str:
@@ -606,10 +650,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _picture_path(spool: Path) -> Path:
-    return spool.with_name(spool.name + ".picture")
 
 
 def _discard(blocks: Iterator[bytes]) -> Path:

@@ -40,10 +40,10 @@ class Evidence:
 class Billed:
     """It was bought. `amount_micros` None: bought, but the amount is missing or unreadable (contract B).
 
-    `amount_text` is `usage.billed_amount` as received. `result` is the decoded picture file, None when no
-    usable picture came, with `fault` saying why. `stops_run`: it was billed by an answer after which no further
-    request of this run can succeed, such as a 401; then `code` and `message` are those of the Declined that it would
-    have been without the bill, otherwise they are empty.
+    `amount_text` is `usage.billed_amount` as received. `result` is the decoded picture file, `digest` its sha256 in hex
+    where it is known; None when no usable picture came, with `fault` saying why. `stops_run`: it was billed by an
+    answer after which no further request of this run can succeed, such as a 401; then `code` and `message` are those of
+    the Declined that it would have been without the bill, otherwise they are empty.
     """
 
     evidence: Evidence
@@ -54,6 +54,7 @@ class Billed:
     stops_run: bool = False
     code: str = ""
     message: str = ""
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from html.parser import HTMLParser
@@ -43,8 +43,10 @@ from runner.images import (
 )
 from runner.images.formats import PIXELS_MAX
 from runner.providers.answer import Answer, Reading, decide, kept_headers, read
+from runner.providers.intake import Intake
 from runner.providers.key import Key, Redaction
 from runner.providers.provider import Billed, Declined, Outcome, Unknown
+from runner.providers.spool import SpoolWriter, opened
 from runner.recipe import Output, Recipe, Source, Step
 from runner.recipe_prompts import Prompt
 from runner.terminal import clean
@@ -158,12 +160,39 @@ def answer(data: bytes) -> None:
 
 
 def received(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Reading:
-    """The reading of an answer, as the provider makes it: redacted in blocks on its way to the disk."""
+    """The reading of an answer, as the provider makes it: redacted in blocks on its way to the disk.
+
+    One whose picture can be cut out while it comes is read that way, too, and means the same.
+    """
     redaction = Redaction(KEY)
     blocks = [redaction.feed(body[at : at + 500]) for at in range(0, len(body), 500)]
     kept = b"".join([*blocks, redaction.finish()])
     assert SECRET.encode() not in kept
-    return read(Answer(status, kept_headers(headers, KEY), MOMENT, kept), key=KEY, keep=_keep)
+    reading = read(Answer(status, kept_headers(headers, KEY), MOMENT, kept), key=KEY, keep=_keep)
+    if b"b64_json" in body:
+        assert taken_in(Answer(status, kept_headers(headers, KEY), MOMENT, b""), body) in (None, reading)
+    return reading
+
+
+def taken_in(answer: Answer, body: bytes) -> Reading | None:
+    """The reading of an answer whose picture was cut out while it came; None when it had to be kept as it came."""
+    spool = scratch() / "answer"
+    writer = SpoolWriter(spool)
+    writer.begin(answer.status, answer.headers, answer.received_at)
+    intake = Intake(writer, KEY, answer)
+    try:
+        for at in range(0, len(body), 500):
+            intake.feed(body[at : at + 500])
+        assert intake.finish()
+    finally:
+        writer.close()
+    assert SECRET.encode() not in spool.read_bytes()
+    if intake.kept is None:
+        return None
+    with opened(spool) as again:
+        reading = read(again, key=KEY, keep=_keep)
+    assert reading.picture is None or SECRET.encode() not in reading.picture.read_bytes()
+    return replace(reading, picture=reading.picture and Path("/spool/1.picture"), digest=None)
 
 
 def _keep(blocks: Iterator[bytes]) -> Path:

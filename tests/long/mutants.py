@@ -29,6 +29,7 @@ HOUSE = Path(__file__).parents[2]
 
 BALANCES, LEDGER, EXECUTION = "runner/ledger/balances.py", "runner/ledger/ledger.py", "runner/execution.py"
 BOOKING, RECOVERY = "runner/booking.py", "runner/recovery.py"
+INTAKE = "runner/providers/intake.py"
 KEY, ANSWER, FORMATS = "runner/providers/key.py", "runner/providers/answer.py", "runner/images/formats.py"
 TOGETHER, TOGETHER_TESTS = "runner/ledger/together.py", "tests/ledger/test_together.py"
 CHECKED, CHECKED_TESTS = "runner/ledger/checked.py", "tests/ledger/test_checked.py"
@@ -726,10 +727,90 @@ MUTANTS = (
     Mutant(
         "key-in-the-spool",
         "the key is in no file that the suite leaves",
-        "runner/providers/omixa.py",
-        "            self._pass_on(self._redaction.feed(block))\n",
-        "            self._pass_on(block)\n",
+        INTAKE,
+        "        self._writer.write(self._redaction.feed(block))\n",
+        "        self._writer.write(block)\n",
         "tests/providers",
+    ),
+    Mutant(
+        "key-in-the-picture",
+        "a picture that has the key in it is not kept as one",
+        INTAKE,
+        "            if self._holds_key(decoded) or not self._writer.picture(decoded):\n",
+        "            if not self._writer.picture(decoded):\n",
+        "tests/providers/test_intake.py -k key_in_it",
+    ),
+    Mutant(
+        "key-on-the-seam",
+        "the key is found in a picture also where it lies across two blocks",
+        INTAKE,
+        "        return self._inner in seam or self._inner in decoded\n",
+        "        return self._inner in decoded\n",
+        "tests/providers/test_intake.py -k key_in_it",
+    ),
+    Mutant(
+        "key-beside-the-picture",
+        "the key is hidden in what stands beside a picture",
+        INTAKE,
+        "        before, after = (self._hidden(bytes(text)) for text in (self._before, self._after))\n",
+        "        before, after = bytes(self._before), bytes(self._after)\n",
+        "tests/providers/test_intake.py -k key_beside",
+    ),
+    Mutant(
+        "sloppy-base64",
+        "only base64 that is put together again to the byte is cut out of an answer",
+        INTAKE,
+        "            if pybase64.b64encode(decoded[-(len(decoded) % 3) :]) != text[whole - 4 : whole]:\n",
+        "            if False:\n",
+        "tests/providers/test_intake.py -k not_usual",
+    ),
+    Mutant(
+        "any-long-string-is-the-picture",
+        "what is cut out of an answer stood where its picture does",
+        INTAKE,
+        "        if not has_picture_cut(answer) or not self._writer",
+        "        if not self._writer",
+        "tests/providers/test_intake.py -k not_usual",
+    ),
+    Mutant(
+        "half-a-quantum",
+        "a picture whose base64 ends too early is none",
+        INTAKE,
+        "            if end >= 0 and self._base64.carry:\n",
+        "            if False:\n",
+        "tests/providers/test_intake.py -k not_usual",
+    ),
+    Mutant(
+        "lost-picture-believed",
+        "a spooled picture is the one that came, or is not delivered",
+        "runner/providers/spool.py",
+        '            if file_digest(file, "sha256").hexdigest() == cut.digest:\n',
+        "            if True:\n",
+        "tests/providers/test_intake.py -k disk_has_lost",
+    ),
+    Mutant(
+        "connections-used-again",
+        "every request has a connection of its own",
+        "runner/providers/omixa.py",
+        "class _PlainPool(_OneConnectionEach, urllib3",
+        "class _PlainPool(urllib3",
+        "tests/providers/test_omixa.py -k connection_of_its_own",
+    ),
+    Mutant(
+        "anybody-is-trusted",
+        "a certificate that is not trusted is proof that nothing was sent",
+        "runner/providers/omixa.py",
+        'conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_REQUIRED", context',
+        'conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_NONE", context',
+        "tests/providers/test_omixa.py -k certificate",
+    ),
+    Mutant(
+        "late-clock",
+        "an endpoint that trickles is cut at the deadline",
+        "runner/providers/line.py",
+        "            elif until < self.next_look:\n                self._changed.notify()\n",
+        "",
+        "tests/providers/test_line.py -k earlier",
     ),
     Mutant(
         "believed-profile",

@@ -75,10 +75,12 @@ RUNNING = (
     Point("write the request", ("runner.providers.omixa:_Body.read",), ("before", "after")),
     Point("exchange", ("runner.providers.omixa:OmixaProvider.send",), ("middle",)),
     Point("read the answer", ("runner.providers.omixa:_Receipt.take",)),
-    Point("write the spool", ("runner.providers.spool:SpoolWriter.write",)),
-    Point("spool", ("runner.providers.spool:SpoolWriter.commit",)),
+    Point(
+        "write the spool", ("runner.providers.spool:SpoolWriter.write", "runner.providers.spool:SpoolWriter.picture")
+    ),
+    Point("spool", ("runner.providers.spool:SpoolWriter.commit", "runner.providers.spool:SpoolWriter.commit_cut")),
     Point("decode", ("runner.providers.spool:keep_picture",)),
-    Point("keep the result", ("runner.images.disk:Results.keep",)),
+    Point("keep the result", ("runner.images.disk:Results.take", "runner.images.disk:Results.keep")),
     Point("deliver", ("runner.booking:_put",)),
     Point("into place", (f"{_DISK}:_into_place",), ("before", "after")),
     Point("book", ("runner.booking:book",), ("middle", "after")),

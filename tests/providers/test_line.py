@@ -2,13 +2,14 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runner.providers.key import Key
-from runner.providers.line import Line, NotConnected, is_public
+from runner.providers.line import Clock, Line, NotConnected, is_public
 from runner.providers.omixa import FetchFailed, OmixaProvider, fetch
 from runner.providers.provider import Billed, Declined, Order
 from tests.providers.endpoint import Endpoint, Play, answering, http, read_headers
@@ -94,6 +95,37 @@ def test_cutting_wakes_whoever_reads(endpoint: Start, line: Line) -> None:
     assert sock.recv(10) == b""
     cutter.join()
     sock.close()
+
+
+def test_one_clock_cuts_each_line_at_its_own_moment_also_one_that_is_earlier(endpoint: Start) -> None:
+    there = endpoint(lambda connection, there: there.ended.wait(20))
+    clock = Clock()
+    lines = [Line(seconds, clock=clock) for seconds in (600, 0.5)]
+    with lines[1].connect("127.0.0.1", there.port, 5, ()) as sock:
+        sock.settimeout(10)
+        assert sock.recv(10) == b""
+    while clock.next_look < time.monotonic() + 500:  # until it waits for nothing but the late one
+        assert lines[0].why is None
+    for seconds in (1.5, 1):
+        lines.append(Line(seconds, clock=clock))
+        with lines[-1].connect("127.0.0.1", there.port, 5, ()) as sock:
+            sock.settimeout(10)
+            assert sock.recv(10) == b""
+    assert [line.why for line in lines] == [None, "deadline", "deadline", "deadline"]
+    for line in lines:
+        line.close()
+
+
+def test_a_clock_that_has_rested_goes_on(endpoint: Start) -> None:
+    there = endpoint(lambda connection, there: there.ended.wait(20))
+    clock = Clock()
+    for _ in range(3):
+        line = Line(0.5, clock=clock)
+        with line.connect("127.0.0.1", there.port, 5, ()) as sock:
+            sock.settimeout(10)
+            assert sock.recv(10) == b""
+        line.close()
+        assert line.why == "deadline"
 
 
 def test_no_socket_and_no_thread_left_are_said_so_and_leave_nothing_sent(
@@ -203,7 +235,7 @@ def test_a_picture_is_fetched_without_the_key(endpoint: Start, line: Line, tmp_p
 
     there = endpoint(over_tls(serve))
     path = tmp_path / "picture"
-    fetch(f"{secure(there)}/1.png?sig=x", path, line, bytes_max=7, verify=str(CERTIFICATE))
+    fetch(f"{secure(there)}/1.png?sig=x", path, line, bytes_max=7, ca_file=CERTIFICATE)
     assert path.read_bytes() == b"picture"
     assert heads[0].startswith(b"GET /api/v1/1.png?sig=x HTTP/1.1\r\n")
     assert b"uthorization" not in heads[0]
@@ -225,7 +257,7 @@ def test_a_picture_is_fetched_without_the_key(endpoint: Start, line: Line, tmp_p
 def test_a_fetch_that_fails_leaves_no_file(endpoint: Start, line: Line, tmp_path: Path, play: Play, words: str) -> None:
     there = endpoint(over_tls(play))
     with pytest.raises(FetchFailed, match=words):
-        fetch(secure(there), tmp_path / "picture", line, bytes_max=7, verify=str(CERTIFICATE))
+        fetch(secure(there), tmp_path / "picture", line, bytes_max=7, ca_file=CERTIFICATE)
     assert list(tmp_path.iterdir()) == []
     assert there.connections == 1
 
@@ -241,7 +273,7 @@ def test_a_fetch_that_trickles_is_cut(endpoint: Start, tmp_path: Path) -> None:
     there = endpoint(over_tls(trickles))
     line = Line(1)
     with pytest.raises(FetchFailed, match="did not come in time"):
-        fetch(secure(there), tmp_path / "picture", line, bytes_max=1000, verify=str(CERTIFICATE))
+        fetch(secure(there), tmp_path / "picture", line, bytes_max=1000, ca_file=CERTIFICATE)
     line.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -862,7 +863,6 @@ def test_a_spooled_answer_means_the_same_when_it_is_read_again(
     outcome = send(endpoint(answering(raw)))
     picture = spool.with_name("attempt-1.picture")
     was = picture.read_bytes() if picture.exists() else None
-    picture.unlink(missing_ok=True)
     again = OmixaProvider(url="https://elsewhere.test", key=key, timeout_s=1).read_spooled(spool)
     assert again == outcome
     assert (picture.read_bytes() if picture.exists() else None) == was
@@ -876,8 +876,11 @@ def test_a_spooled_answer_means_the_same_when_it_is_read_again(
 def test_the_spool_holds_the_body_as_it_was_received(endpoint: Start, send: Send, spool: Path) -> None:
     send(endpoint(answering(http(SUCCESS, headers={"Set-Cookie": "x=y", "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}))))
     line, _, body = spool.read_bytes().partition(b"\n")
-    assert body == SUCCESS
     head = json.loads(line)
+    cut = head.pop("cut")
+    picture = spool.with_name("attempt-1.picture").read_bytes()
+    assert body[: cut["at"]] + base64.b64encode(picture) + body[cut["at"] :] == SUCCESS
+    assert (cut["size_bytes"], cut["sha256"]) == (len(PICTURE), hashlib.sha256(PICTURE).hexdigest())
     assert head.pop("received_at").endswith("+00:00")
     assert head == {
         "status": 200,
