@@ -251,7 +251,8 @@ def _as_now(
         if recipe is None:
             continue
         places = frozenset(planfile.place_of(item) for item in one.items if item.action in ("buy", "restore", "skip"))
-        wishes[one.name] = jobs.Wishes(again=plan.reroll, only=places)
+        # What was signed is compared with the files themselves, not with what was once seen of them.
+        wishes[one.name] = jobs.Wishes(again=plan.reroll, only=places, verify=True)
         try:
             made = jobs.make_plan(
                 recipe, settings, database, jobs.results(settings), at=at, wishes=wishes[one.name], after=plans

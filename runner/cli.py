@@ -45,6 +45,22 @@ COMMANDS = {
 }
 
 
+def start() -> int:
+    """The process `omixa` itself: its own settings of the interpreter around `main`, which tests call as it is."""
+    import gc
+    import os
+
+    # Imports make a few hundred thousand objects that live until the end: looking through them again and again, and
+    # once more at the end, is a quarter of a start. Later the collector still runs, in larger steps.
+    gc.set_threshold(10_000, 10, 10)
+    # No package that happens to be installed takes part in checking a recipe, or is even searched for.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    try:
+        return main()
+    finally:
+        gc.freeze()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code (see runner.errors.ExitCode). Prints; never a traceback."""
     words = sys.argv[1:] if arguments is None else arguments

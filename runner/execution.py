@@ -182,7 +182,7 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
                 prepared.path.unlink(missing_ok=True)
 
 
-def _prepared(draft: Draft, terms: Terms, work: Path) -> images.Prepared | images.Unsuitable | None:
+def _prepared(draft: Draft, terms: Terms, work: Path) -> "images.Prepared | images.Unsuitable | None":
     """The picture as it is sent; None for a model that takes none."""
     limits = terms.contract.pictures
     if limits is None:

@@ -4,15 +4,17 @@ The pictures of a step are those in folders, or the results of an earlier step: 
 are bought, so that all results of a recipe can be told apart beforehand.
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from runner import images
-from runner.declared import PROBLEMS_MAX, real, shown_path
+from runner.declared import PROBLEMS_MAX, shown_path
 from runner.diagnostics import Place, Problem, Problems
 from runner.recipe import Recipe, Source, Step
 from runner.recipe_tables import EXTENSIONS
@@ -69,11 +71,12 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     for step in recipe.steps:
         own = made[step.name] = []
         for position, source in enumerate(step.sources):
-            for folder, picture in _pictures(recipe, step, source, made, leave_out):
-                if picture is not None and not _is_recordable(picture):
+            for folder, rel in _pictures(recipe, step, source, made, leave_out):
+                picture = None if folder is None else folder / rel
+                if picture is not None and not (_is_recordable(rel) and _is_recordable(str(folder))):
                     problems.append(_bad_file_name(recipe, settings, step, position, picture))
                     continue
-                own += _of_picture(recipe, step, source, folder, picture)
+                own += _of_picture(recipe, step, source, folder, picture, rel)
                 if len(wanted) + len(own) > WANTED_MAX:
                     return [], [_too_many(recipe, settings)]
         wanted += own
@@ -127,22 +130,21 @@ def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: 
 
 def _pictures(
     recipe: Recipe, step: Step, source: Source, made: Mapping[str, Sequence[Wanted]], leave_out: Sequence[Path]
-) -> Iterator[tuple[Path | None, Path | None]]:
-    """Each picture that a source stands for, and the folder that names are relative to; both None: there is none."""
+) -> Iterator[tuple[Path | None, str]]:
+    """Each picture that a source stands for: its folder, and its path in it, posix; None: there is none."""
     if step.origin is not None:
         folder = recipe.step(step.origin).output.folder
-        yield from ((folder, one.output) for one in made[step.origin])
+        yield from ((folder, one.output.relative_to(folder).as_posix()) for one in made[step.origin])
     elif source.folder is None:
-        yield None, None
+        yield None, ""
     else:
-        found = images.find(source.folder, source.include, source.exclude, leave_out=leave_out)
-        yield from ((source.folder, picture) for picture in found)
+        found = images.found(source.folder, source.include, source.exclude, leave_out=leave_out)
+        yield from ((source.folder, rel) for rel in found)
 
 
 def _of_picture(
-    recipe: Recipe, step: Step, source: Source, folder: Path | None, picture: Path | None
+    recipe: Recipe, step: Step, source: Source, folder: Path | None, picture: Path | None, rel: str
 ) -> Iterator[Wanted]:
-    rel = "" if picture is None or folder is None else picture.relative_to(folder).as_posix()
     for prompt in source.prompts:
         for preset in source.presets:
             output = step.output.folder / _output_name(recipe, step, folder, rel, prompt, preset)
@@ -155,18 +157,21 @@ def _output_name(recipe: Recipe, step: Step, folder: Path | None, rel: str, prom
     # `.` is what `{dir}` is for a picture directly in the source folder; empty parts are dropped with it.
     parts = [part for part in fill(step.output.name, values).split("/") if part not in ("", ".")]
     extension = EXTENSIONS[step.output.format]
-    return "/".join([*map(_safe, parts[:-1]), _safe(parts[-1] if parts else "_", extension)])
+    return "/".join([*map(_safe_folder, parts[:-1]), _safe(parts[-1] if parts else "_", extension)])
 
 
 def _placeholders(recipe: Recipe, folder: Path | None, rel: str, prompt: str, preset: str) -> dict[str, str]:
     if folder is None:
         return {"prompt": prompt, "preset": preset, "recipe": recipe.name}
-    path = PurePosixPath(rel)
+    above, _, name = rel.rpartition("/")
+    # As pathlib has it: a dot at the beginning or at the end of a name begins no suffix.
+    dot = name.rfind(".")
+    is_suffixed = 0 < dot < len(name) - 1
     return {
-        "stem": path.stem,
-        "suffix": path.suffix.removeprefix("."),
-        "dir": path.parent.as_posix(),
-        "parent": (folder / rel).parent.name,
+        "stem": name[:dot] if is_suffixed else name,
+        "suffix": name[dot + 1 :] if is_suffixed else "",
+        "dir": above or ".",
+        "parent": above.rpartition("/")[2] or folder.name,
         "prompt": prompt,
         "preset": preset,
         "recipe": recipe.name,
@@ -182,7 +187,11 @@ def _safe(part: str, extension: str = "") -> str:
     return part.encode()[:room].decode(errors="ignore").rstrip(". ") + extension
 
 
-def _folded(path: Path) -> str:
+# Pictures come folder by folder, and their results go there too.
+_safe_folder = lru_cache(maxsize=64)(_safe)
+
+
+def _folded(path: Path | str) -> str:
     """The same for paths that some file system takes for the same file.
 
     Upper and lower case, composed and decomposed letters, and characters that are not shown (HFS+ leaves them out).
@@ -257,19 +266,25 @@ def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> str | None:
 
 def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
     """A result that would replace a source: possible only where a folder under the output folder is a link."""
-    pictures = {one.source for one in wanted if one.source is not None and one.step.origin is None}
-    folders = {
-        folder: real(folder) for folder in {*(one.output.parent for one in wanted), *(p.parent for p in pictures)}
-    }
-    sources = {_folded(folders[picture.parent] / picture.name): picture for picture in pictures}
+    pictures = [one.source for one in wanted if one.source is not None and one.step.origin is None]
+    places = lru_cache(maxsize=1024)(os.path.realpath)
+    above = {_folded(places(folder)) for folder in {os.path.split(picture)[0] for picture in pictures}}
+    if above.isdisjoint(_folded(places(folder)) for folder in {os.path.split(one.output)[0] for one in wanted}):
+        return  # as it nearly always is; otherwise each has to be compared
+
+    def place(path: Path) -> str:
+        folder, name = os.path.split(path)
+        return _folded(os.path.join(places(folder), name))  # noqa: PTH118 - half the time of a plan's, as a Path
+
+    sources = {place(picture): picture for picture in pictures}
     for one in wanted:
-        source = sources.get(_folded(folders[one.output.parent] / one.output.name))
+        source = sources.get(place(one.output))
         if source is not None:
             message = f"the result `{shown_path(one.output, settings.root)}` would replace the source "
             message += f"`{shown_path(source, settings.root)}`"
             hint = "a folder under the output folder is a link to the sources: remove the link, or choose another"
-            place = _place(recipe, settings, recipe.loc(one.step, "output", "folder"))
-            yield Problem("overwrites-source", message, place, hint=hint)
+            where = _place(recipe, settings, recipe.loc(one.step, "output", "folder"))
+            yield Problem("overwrites-source", message, where, hint=hint)
             return
 
 
@@ -288,10 +303,10 @@ def _too_long(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> I
             yield Problem("output-too-long", message, _place(recipe, settings, _name_of(recipe, one)))
 
 
-def _is_recordable(picture: Path) -> bool:
+def _is_recordable(name: str) -> bool:
     """Whether the name is text: file systems allow any bytes, and the ledger and reports do not."""
     try:
-        str(picture).encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner import __version__, images, items, plan, policy
-from runner.booking import Means, Stop
 from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.drafts import draft, made_of, shown
 from runner.errors import ExitCode, UsageError
-from runner.execution import Purchase, Tally, Terms
 from runner.identity import author_of_file, git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
@@ -25,6 +25,11 @@ from runner.recipe import Recipe, Step
 from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
 from runner.windows import PERIODS
 
+if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only ask
+    from runner.booking import Means, Stop
+    from runner.execution import Purchase, Tally
+    from runner.images.seen import Seen
+
 # Step, source path, prompt and preset name.
 PlaceOf = tuple[str, str, str, str]
 
@@ -34,6 +39,7 @@ class Wishes:
     """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
 
     `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`place_of`); None: all.
+    `verify`: look into every file again, whatever was seen of it before.
     """
 
     again: bool = False
@@ -41,6 +47,7 @@ class Wishes:
     canary: int | None = None
     slot: str | None = None
     only: frozenset[PlaceOf] | None = None
+    verify: bool = False
 
 
 def home(settings: Settings) -> Path:
@@ -51,6 +58,14 @@ def home(settings: Settings) -> Path:
 def results(settings: Settings) -> images.Results:
     """The pictures that were paid for, by digest."""
     return images.Results(home(settings) / "results")
+
+
+def seen(settings: Settings, *, verify: bool) -> "Seen":
+    """What was seen of the project's files before, beside the ledger. `verify`: look into each of them again."""
+    from runner.images.seen import FILE_NAME as SEEN
+    from runner.images.seen import Seen
+
+    return Seen(home(settings) / SEEN, trust=not verify)
 
 
 def clock() -> datetime:
@@ -117,7 +132,8 @@ def make_plan(
     wishes: Wishes,
     after: Sequence[Plan] = (),
 ) -> Plan:
-    """What a run of the recipe would buy now, or after other plans were run. Opens no socket and writes nothing.
+    """What a run of the recipe would buy now, or after other plans were run. Opens no socket, and writes nothing but
+    what it has seen of pictures, beside the ledger.
 
     Raises Problems when two pictures would be written to one path or the recipe breaks the policy, UsageError when
     nobody knows what a request may cost.
@@ -125,10 +141,11 @@ def make_plan(
     wanted, problems = items.expand(recipe, settings)
     if problems:
         raise Problems(problems)
-    drafts = draft(recipe, wanted, settings.root)
-    if wishes.only is not None:
-        drafts = [one for one in drafts if place_of(one) in wishes.only]
-    made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after)
+    with seen(settings, verify=wishes.verify) as memory:
+        drafts = draft(recipe, wanted, settings.root, seen=memory)
+        if wishes.only is not None:
+            drafts = [one for one in drafts if place_of(one) in wishes.only]
+        made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after, seen=memory)
     problems = policy.plan_problems(made, recipe, settings)
     if problems:
         raise Problems(problems)
@@ -145,8 +162,9 @@ def plan_of(
     at: datetime,
     wishes: Wishes,
     after: Sequence[Plan] = (),
+    seen: "Seen | None" = None,
 ) -> Plan:
-    """As `make_plan`, of drafts that were made already; asks no policy."""
+    """As `make_plan`, of drafts that were made already; asks no policy. `seen` None: every file is read that counts."""
     workspace = settings.workspaces[recipe.workspace]
     decided: dict[str, Item] = {}
     parts: list[Part] = []
@@ -154,11 +172,11 @@ def plan_of(
     # Step by step: what a step has brought decides what the next one is made of.
     for step in recipe.steps:
         own = [
-            _made_of_result(recipe, one, decided, results)
+            _made_of_result(recipe, one, decided, results, seen)
             for one in drafts
             if one.step == step.name and (one.origin is None or one.origin in decided)
         ]
-        facts = _facts(own, recipe, step, settings, database, results, at=at)
+        facts = _facts(own, recipe, step, settings, database, results, at=at, seen=seen)
         for one in own:
             origin = None if one.origin is None else decided[one.origin]
             decided[one.output_path] = plan.decide(one, facts, step.model, reroll=wishes.again, origin=origin)
@@ -200,6 +218,7 @@ def _facts(
     results: images.Results,
     *,
     at: datetime,
+    seen: "Seen | None" = None,
 ) -> Facts:
     workspace = settings.workspaces[recipe.workspace]
     return usage.facts(
@@ -213,11 +232,13 @@ def _facts(
         caps=caps_of(workspace, recipe),
         at=at,
         is_kept=lambda digest: results.path(digest) is not None,
-        is_same_file=_is_file_of_digest,
+        is_same_file=partial(_is_file_of_digest, _digests(seen)),
     )
 
 
-def _made_of_result(recipe: Recipe, one: Draft, decided: Mapping[str, Item], results: images.Results) -> Draft:
+def _made_of_result(
+    recipe: Recipe, one: Draft, decided: Mapping[str, Item], results: images.Results, seen: "Seen | None"
+) -> Draft:
     """A draft with the picture that it is made of, where that was paid for and stays as it is."""
     origin = None if one.origin is None else decided[one.origin]
     if origin is None or origin.action not in ("skip", "restore") or not one.awaits:
@@ -226,19 +247,19 @@ def _made_of_result(recipe: Recipe, one: Draft, decided: Mapping[str, Item], res
     if digest is None:
         return one
     file = results.path(digest)
-    if file is None and origin.action == "skip" and _is_exactly(origin.draft.output, digest):
+    if file is None and origin.action == "skip" and _is_exactly(_digests(seen), origin.draft.output, digest):
         file = origin.draft.output  # its kept result was removed, and what was delivered is the same
-    return one if file is None else made_of(recipe, one, file)
+    return one if file is None else made_of(recipe, one, file, seen)
 
 
-def _is_exactly(path: Path, digest: str) -> bool:
+def _is_exactly(digests: Callable[[Path], list[str]], path: Path, digest: str) -> bool:
     try:
-        return images.digests(path)[0] == digest
+        return digests(path)[0] == digest
     except OSError:
         return False
 
 
-def follower(recipe: Recipe, settings: Settings, means: Means, wishes: Wishes) -> Callable[[Item, str], Item]:
+def follower(recipe: Recipe, settings: Settings, means: "Means", wishes: Wishes) -> Callable[[Item, str], Item]:
     """What decides, in a run, about what is made of a result that has just come; `str` is that result's digest."""
 
     def follow(item: Item, result_digest: str) -> Item:
@@ -254,9 +275,13 @@ def follower(recipe: Recipe, settings: Settings, means: Means, wishes: Wishes) -
     return follow
 
 
-def _is_file_of_digest(path: Path, digest: str) -> bool:
+def _digests(seen: "Seen | None") -> Callable[[Path], list[str]]:
+    return images.digests if seen is None else seen.digests
+
+
+def _is_file_of_digest(digests: Callable[[Path], list[str]], path: Path, digest: str) -> bool:
     try:
-        return digest in images.digests(path)
+        return digest in digests(path)
     except OSError:
         return False
 
@@ -284,8 +309,10 @@ def refuse_unapproved(plans: Sequence[Plan], settings: Settings) -> None:
         raise ApprovalRefused(problems)
 
 
-def canary_stop(made: Plan, tally: Tally) -> Stop | None:
+def canary_stop(made: Plan, tally: "Tally") -> "Stop | None":
     """Why the others must not be bought after the canary, or None: all of it came, at the planned price."""
+    from runner.booking import Stop
+
     unit = made.currency
     if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
         again = f"look at them, then `omixa run {made.recipe}` buys the others"
@@ -300,12 +327,12 @@ def canary_stop(made: Plan, tally: Tally) -> Stop | None:
     return None
 
 
-def outcome_word(tally: Tally) -> str:
+def outcome_word(tally: "Tally") -> str:
     """How a run ended, as the ledger keeps it."""
     return tally.stop.kind if tally.stop else "interrupted" if tally.interrupted else "done"
 
 
-def exit_code(made: Plan, tally: Tally) -> ExitCode:
+def exit_code(made: Plan, tally: "Tally") -> ExitCode:
     """What a run ends with (docs/exit-codes.md): the gravest of what happened."""
     stop = tally.stop.kind if tally.stop else None
     if tally.interrupted:
@@ -346,17 +373,19 @@ def begin(
     recipe: Recipe,
     settings: Settings,
     made: Plan,
-    means: Means,
+    means: "Means",
     *,
     wishes: Wishes,
     approved: Approved | None = None,
-) -> Iterator[tuple[Purchase, list[str]]]:
+) -> "Iterator[tuple[Purchase, list[str]]]":
     """A run in the ledger, owned by this process while inside. Append the outcome word to the list before leaving.
 
     `approved`: by which approval it buys; its amount is one more cap. Raises LedgerError, DiskError when an output
     folder cannot be written, UsageError on a changed currency, ApprovalRefused when the approval cannot be used, or
     there is none and there must be.
     """
+    from runner.execution import Purchase, Terms
+
     if approved is None:
         refuse_unapproved([made], settings)
     workspace = settings.workspaces[recipe.workspace]

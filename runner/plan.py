@@ -302,12 +302,32 @@ def item_key(
     colour that transparency is laid on before sending, None when it is kept. Without a source picture, and without a
     prompt, their text here is empty.
     """
+    return item_keys(contract, options, prompt=prompt, negative=negative, flatten=flatten)(picture_digest)
+
+
+def item_keys(
+    contract: Contract,
+    options: Mapping[str, OptionValue],
+    *,
+    prompt: str,
+    negative: str | None,
+    flatten: str | None,
+) -> Callable[[str], str]:
+    """As `item_key`, of pictures (by digest) that are bought with the same words and options."""
     normal = {field.name: field.default for field in contract.options if field.default is not None} | dict(options)
     if normal.get("seed") == 0:
         del normal["seed"]
     parts = {name: plain(value) for name, value in normal.items()}
-    identity = [1, contract.model, parts, prompt, negative, picture_digest, flatten]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    # One JSON array, written in three parts: [1, model, options, prompt, negative, picture, flatten].
+    head = json.dumps([1, contract.model, parts, prompt, negative], sort_keys=True, ensure_ascii=False)[:-1]
+    begun, end = hashlib.sha256(f"{head}, ".encode()), f", {json.dumps(flatten, ensure_ascii=False)}]"
+
+    def key(picture_digest: str) -> str:
+        made = begun.copy()
+        made.update(f"{json.dumps(picture_digest)}{end}".encode())
+        return made.hexdigest()
+
+    return key
 
 
 def plain(value: OptionValue) -> str:

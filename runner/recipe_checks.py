@@ -1,7 +1,8 @@
 """What is wrong with a recipe across its values: asked of the data as written, whatever else is wrong."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -267,12 +268,13 @@ def _named_preset_problems(
     """What is wrong with the presets that the table at `loc` names: unknown, for another model, or incomplete."""
     own = tables(file.data, "presets")
     if contract is not None and source.get("preset") is None:
-        place = file.place(loc) if loc else file.place(("model",), value=True)
+        # Places are looked for when there is something to say: that parses the file a second time.
+        place = partial(file.place, loc) if loc else partial(file.place, ("model",), value=True)
         yield from _incomplete_problems("no preset sets it", {}, contract, place)
     for at, name in _named(source, loc, "preset"):
-        place = file.place(at, value=True)
+        place = partial(file.place, at, value=True)
         if name not in own and names.presets is not None and name not in names.presets:
-            yield unknown("unknown-preset", "preset", name, {*own, *names.presets}, place)
+            yield unknown("unknown-preset", "preset", name, {*own, *names.presets}, place())
         elif name not in own and names.presets is not None and contract is not None:
             yield from _misfit_problems(name, names.presets[name], names, contract, place)
         preset = own.get(name, (names.presets or {}).get(name))
@@ -280,23 +282,25 @@ def _named_preset_problems(
             yield from _incomplete_problems(f"the preset `{shown(name)}` does not set it", preset, contract, place)
 
 
-def _incomplete_problems(what: str, preset: Mapping[str, Any], contract: Contract, place: Place) -> Iterator[Problem]:
+def _incomplete_problems(
+    what: str, preset: Mapping[str, Any], contract: Contract, place: Callable[[], Place]
+) -> Iterator[Problem]:
     """Options that the model requires and nobody sets: it would decline what is sent."""
     for name, option in preset_options(contract).items():
         if option.required and name not in preset:
             message = f"{contract.model} requires `{name}`, and {what}"
-            yield Problem("missing-option", message, place, hint=f"set it in a preset: {option.accepts()}")
+            yield Problem("missing-option", message, place(), hint=f"set it in a preset: {option.accepts()}")
 
 
 def _misfit_problems(
-    name: str, preset: Mapping[str, Any], names: Names, contract: Contract, place: Place
+    name: str, preset: Mapping[str, Any], names: Names, contract: Contract, place: Callable[[], Place]
 ) -> Iterator[Problem]:
     """A shared preset that fits another model, but not this recipe's. One that fits none is reported in omixa.toml."""
     fits_another = any(other is None or not _faults(preset, other) for other in names.contracts.values())
     for fault in _faults(preset, contract)[:1]:
         if fits_another:
             message = f"the preset `{name}` of omixa.toml does not fit {contract.model}: {fault.message}"
-            yield Problem("preset-misfit", message, place, hint=f"declare `[presets.{name}]` in this recipe")
+            yield Problem("preset-misfit", message, place(), hint=f"declare `[presets.{name}]` in this recipe")
 
 
 def _faults(preset: Mapping[str, Any], contract: Contract) -> list[Problem]:
@@ -369,10 +373,9 @@ def output_name_problems(
     file: TomlFile, loc: Loc, name: str, placeholders: tuple[str, ...] = NAME_PLACEHOLDERS
 ) -> Iterator[Problem]:
     """What is wrong with the template of results' names, which stands at `loc`."""
-    place = file.place(loc, value=True)
     if len(name) > OUTPUT_NAME_LENGTH_MAX:
         message = f"the name has {len(name)} characters, more than {OUTPUT_NAME_LENGTH_MAX}"
-        yield Problem("unsafe-output-name", message, place)
+        yield Problem("unsafe-output-name", message, file.place(loc, value=True))
         return
     text = templates.Text(name, file.path.parent, lambda part: file.place_within(loc, part))
     yield from templates.faults(text, placeholders)
@@ -380,13 +383,13 @@ def output_name_problems(
     if name.startswith(("/", "~")) or "\\" in name or ".." in parts or "." in parts:
         message = f"the name `{shown(name)}` could lead out of the output folder"
         hint = "names are relative, with `/` between folders and without `..`"
-        yield Problem("unsafe-output-name", message, place, hint=hint)
+        yield Problem("unsafe-output-name", message, file.place(loc, value=True), hint=hint)
     elif not name.isprintable() or not parts[-1].strip():
-        yield Problem("unsafe-output-name", f"the name `{shown(name)}` is no file name", place)
+        yield Problem("unsafe-output-name", f"the name `{shown(name)}` is no file name", file.place(loc, value=True))
     elif name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")):
         extension = PurePosixPath(name).suffix
         message = f"the name ends in `{shown(extension)}`, and the format adds an extension"
-        yield Problem("extension-in-name", message, place, hint="leave it out")
+        yield Problem("extension-in-name", message, file.place(loc, value=True), hint="leave it out")
 
 
 def _output_folder_problems(file: TomlFile, loc: Loc, folder: str, root: Path) -> Iterator[Problem]:

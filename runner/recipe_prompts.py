@@ -1,6 +1,6 @@
 """The prompts of a recipe: texts with their files read and their includes put in, and everything wrong with them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def _prompt_text(
     else:
         template, problems = _from_file(file, at, value, root, _placeholders(contract), included)
     if not problems:
-        problems = _length_problems(template, "prompt", contract, file.place(at, value=True))
+        problems = _length_problems(template, "prompt", contract, lambda: file.place(at, value=True))
     return template, problems
 
 
@@ -78,7 +78,7 @@ def _negative_text(
     text = templates.Text(value, root, lambda part: file.place_within(loc, part))
     template, problems = templates.expanded(text, _placeholders(contract), root, included=included)
     if not problems:
-        problems = _length_problems(template, "negative_prompt", contract, file.place(loc, value=True))
+        problems = _length_problems(template, "negative_prompt", contract, lambda: file.place(loc, value=True))
     return template, problems
 
 
@@ -92,14 +92,14 @@ def _from_file(
 ) -> tuple[str, list[Problem]]:
     path = absolute(root, value)
     where = shown_path(path, root)
-    place = file.place(at, value=True)
     if not real(path).is_relative_to(real(root)):
         message = f"`{shown(value)}` is outside the project, so it is not read"
         hint = "what is sent to the endpoint should be reviewed with the recipe"
-        return "", [Problem("outside-project", message, place, hint=hint)]
+        return "", [Problem("outside-project", message, file.place(at, value=True), hint=hint)]
     try:
         text = templates.from_file(path, where)
     except templates.TextFault as fault:
+        place = file.place(at, value=True)
         return "", [Problem("missing-prompt-file", f"`{where}` {fault}", place, label=similar(path))]
     template, problems = templates.expanded(text, placeholders, root, (path,), included=included)
     return template, [*templates.key_problems(text), *problems]
@@ -114,17 +114,20 @@ def prompt_problems(prompt: Prompt, contract: Contract, subject: str, place: Pla
         if unfilled:
             message = f"{subject} has `{{{unfilled[0]}}}`, and {contract.model} takes no picture that it could be of"
             yield Problem("unknown-placeholder", message, place)
-        for problem in _length_problems(text, name, contract, place):
+        for problem in _length_problems(text, name, contract, lambda: place):
             yield replace(problem, message=f"{subject}: {problem.message}")
 
 
-def _length_problems(template: str, name: str, contract: Contract | None, place: Place) -> list[Problem]:
-    """Too short or too long for the model, whatever the placeholders will hold."""
+def _length_problems(template: str, name: str, contract: Contract | None, place: Callable[[], Place]) -> list[Problem]:
+    """Too short or too long for the model, whatever the placeholders will hold.
+
+    The place is looked for when there is something to say: that parses the file a second time.
+    """
     literal = templates.fill(template, dict.fromkeys(PROMPT_PLACEHOLDERS, ""))
     if name == "prompt" and not template.strip():
-        return [Problem("empty-prompt", "the prompt is empty", place)]
+        return [Problem("empty-prompt", "the prompt is empty", place())]
     field = contract.field(name) if contract is not None else None
     if contract is not None and field is None:
-        return [Problem("unknown-option", f"{contract.model} has no `{name}`", place)]
+        return [Problem("unknown-option", f"{contract.model} has no `{name}`", place())]
     fault = field.fault(literal) if field is not None and literal else None
-    return [Problem(fault.code, fault.message, place)] if fault is not None else []
+    return [Problem(fault.code, fault.message, place())] if fault is not None else []

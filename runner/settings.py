@@ -1147,10 +1147,11 @@ def preset_problems(
     """
     options = preset_options(contract)
     for name, value in preset.items():
-        key = file.place((*loc, name)) if file is not None else None
         if name in ELSEWHERE:
+            key = file.place((*loc, name)) if file is not None else None
             yield Problem("option-elsewhere", f"a preset cannot set `{name}`", key, hint=ELSEWHERE[name])
         elif name not in options:
+            key = file.place((*loc, name)) if file is not None else None
             fault = contract.unknown_option(name)
             closest = did_you_mean(name, options)
             label = f"did you mean `{closest}`?" if closest else None

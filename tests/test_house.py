@@ -31,7 +31,8 @@ OWNERS = {
     "prometheus_client": ["monitor/metrics.py"],
     "ssl": ["providers/omixa.py"],
     "sqlalchemy": ["ledger/"],
-    "sqlite3": ["ledger/"],
+    # What was seen of pictures is no part of the ledger, and may be lost.
+    "sqlite3": ["ledger/", "images/seen.py"],
     "pysqlite3": ["ledger/"],
     "alembic": ["ledger/migrate.py"],
     "apscheduler": ["schedule.py"],

@@ -1,5 +1,7 @@
 """Every item of a plan has a decision and a reason, and the costs and fits add up. Pure: no disk, no ledger."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -10,7 +12,7 @@ import pytest
 from runner import plan
 from runner.contracts import CONTRACTS
 from runner.images import Picture
-from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Plan, Price
+from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Plan, Price, item_key
 
 CONTRACT = CONTRACTS["stability-upscale-creative"]
 PRICE = Price(declared_micros=700_000, highest_micros=None, median_micros=None)
@@ -282,6 +284,37 @@ def test_options_that_mean_the_same_make_the_same_item(options: dict[str, object
 )
 def test_whatever_changes_the_purchase_makes_another_item(changes: dict[str, object]) -> None:
     assert key(**changes) != key()
+
+
+def test_the_key_of_an_item_is_what_ledgers_in_the_field_have() -> None:
+    """The digest of one JSON array, in this order: a key that changed would buy every picture again."""
+    digest = hashlib.sha256(b"picture").hexdigest()
+    for prompt, negative, flatten in (
+        ("Restore it.", None, None),
+        ('a "quoted" ü \n text', "", "#ffffff"),
+        ("", "näh", None),
+    ):
+        identity = [
+            1,
+            "stability-upscale-creative",
+            {"creativity": "0.3", "output_format": "png"},
+            prompt,
+            negative,
+            digest,
+            flatten,
+        ]
+        text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+        assert (
+            item_key(
+                CONTRACT,
+                {"creativity": Decimal("0.30"), "output_format": "png", "seed": 0},
+                prompt=prompt,
+                negative=negative,
+                picture_digest=digest,
+                flatten=flatten,
+            )
+            == hashlib.sha256(text.encode()).hexdigest()
+        )
 
 
 # ---- several steps

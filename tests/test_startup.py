@@ -5,6 +5,7 @@ What it costs in milliseconds is measured by benchmarks/startup.py.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,34 @@ def test_the_help_of_a_command_imports_nothing_heavy(verb: str) -> None:
     found = imported(verb, "--help")
     assert f"runner.commands.{verb.replace('-', '_')}" in found
     assert not packages(found) & HEAVY
+
+
+def test_the_program_starts_as_its_tests_call_it() -> None:
+    """`start` sets up the interpreter around `main`, and changes nothing else."""
+    said = [
+        subprocess.run([sys.executable, "-m", "runner", *words], capture_output=True, text=True, check=False)
+        for words in (["--version"], ["plan", "--limit", "none"])
+    ]
+    assert [one.returncode for one in said] == [0, 2]
+    assert said[0].stdout.startswith("omixa ")
+    assert "invalid int value" in said[1].stderr
+
+
+def test_checking_recipes_needs_neither_ledger_nor_pictures_nor_a_second_parser(studio: Path) -> None:
+    found = packages(imported("check", "--project", str(studio)))
+    assert "pydantic" in found
+    assert not found & {"sqlalchemy", "PIL", "alembic", "cryptography", "requests", "tree_sitter", "rich"}
+
+
+def test_the_ledger_is_read_without_the_drivers_of_other_databases(studio: Path) -> None:
+    found = imported("report", "--project", str(studio))
+    assert "sqlalchemy" in packages(found)
+    assert not {name for name in found if name.startswith(("sqlalchemy.dialects.postgresql", "sqlalchemy.orm"))}
+    assert "PIL" not in packages(found)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Path:
+    """A project as `omixa init` writes it."""
+    subprocess.run([sys.executable, "-m", "runner", "init", str(tmp_path / "studio")], capture_output=True, check=True)
+    return tmp_path / "studio"

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(*, project: str | None, recipes: list[str], format: str, **_: object) -> int:  # noqa: A002
     """Load everything, see what the recipes would write, and show every problem. Opens no socket."""
-    from runner import items, mailing, policy
+    from runner import items, policy
     from runner.errors import ExitCode
     from runner.project import find_root, load_all, recipe_paths
 
@@ -34,7 +34,10 @@ def run(*, project: str | None, recipes: list[str], format: str, **_: object) ->
     settings, loaded, problems = load_all(root, recipes)
     if settings is not None:
         problems = [*problems, *policy.problems(loaded, settings), *items.all_problems(loaded, settings)]
-        problems += mailing.problems(settings)
+        if settings.reports:
+            from runner import mailing  # imports the ledger; most projects mail no report
+
+            problems += mailing.problems(settings)
     _show(format, problems, root, [path.stem for path in paths])
     failed = any(problem.severity == "error" for problem in problems)
     return int(ExitCode.INVALID if failed else ExitCode.OK)

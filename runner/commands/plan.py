@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--reroll", action="store_true", help="plan to buy again what was paid before")
     parser.add_argument("--limit", type=int, metavar="N", help="plan to buy at most N pictures a recipe")
+    parser.add_argument("--verify", action="store_true", help="read every picture again, also those seen before")
     parser.add_argument("--out", metavar="FILE", help="also freeze the plan into a file that can be approved")
     parser.add_argument(
         "--detailed-exitcode",
@@ -37,9 +38,10 @@ def run(
     limit: int | None,
     detailed_exitcode: bool,
     out: str | None,
+    verify: bool,
     **_: object,
 ) -> int:
-    """Show the plans; opens no socket, needs no key, and writes nothing but the file of --out."""
+    """Show the plans; opens no socket, needs no key, and writes nothing but the file of --out and what was seen."""
     from runner import jobs
     from runner.errors import ExitCode, UsageError
     from runner.ledger.database import open_database
@@ -52,7 +54,8 @@ def run(
     if not found:
         raise UsageError("this project has no recipes", "write one: recipes/NAME.toml (docs/recipes.md)")
     jobs.refuse_clashes(found, settings)
-    wishes = jobs.Wishes(again=reroll, limit=limit)
+    # What is going to be signed is read, whatever was seen of it before.
+    wishes = jobs.Wishes(again=reroll, limit=limit, verify=verify or out is not None)
     plans: list[Plan] = []
     # A frozen plan says of which ledger it is, so there must be one.
     with open_database(ledger_path(settings), create=out is not None) as database:

@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="buy N first; the others only if those came and cost no more than planned",
     )
     parser.add_argument("--reroll", action="store_true", help="buy again, on purpose, what was paid before")
+    parser.add_argument("--verify", action="store_true", help="read every picture again, also those seen before")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout when all is done")
 
 
@@ -49,6 +50,7 @@ def run(
     limit: int | None,
     canary: int | None,
     reroll: bool,
+    verify: bool,
     json: bool,
     **_: object,
 ) -> int:
@@ -78,7 +80,7 @@ def run(
         jobs.refuse_uncommitted(recipe, settings)
     with open_database(ledger_path(settings), create=True) as database, ExitStack() as stack:
         jobs.claim_home(settings)
-        wishes = jobs.Wishes(again=reroll, limit=limit, canary=canary)
+        wishes = jobs.Wishes(again=reroll, limit=limit, canary=canary, verify=verify)
         session = _Session(settings, database, wishes, json, yes=yes)
         plans: list[Plan] = []
         if frozen is not None:

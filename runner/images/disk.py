@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.errors import DiskError
+from runner.images.chunks import SUFFIXES, Unusable, media_type_of
 from runner.images.edits import Edit, edited
-from runner.images.formats import SUFFIXES, Unusable, media_type_of
 
 _BLOCK_BYTES = 256 * 1024
 _COPIED_AT_ONCE_BYTES = 1 << 30

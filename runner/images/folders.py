@@ -4,7 +4,10 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from runner.errors import DiskError, UsageError
@@ -27,42 +30,91 @@ def find(folder: Path, include: Sequence[str], exclude: Sequence[str], *, leave_
     all that lies under a `leave_out` path. Raises DiskError for a folder that cannot be read and UsageError for a
     glob of more than 64 segments.
     """
-    included, excluded = [_glob(text) for text in include], [_glob(text) for text in exclude]
     root = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve() would replace a linked folder's name
-    real_root = Path(os.path.realpath(folder))
-    closed = {Path(os.path.realpath(path)) for path in leave_out}
-    if any(path == real_root or path in real_root.parents for path in closed):
-        return []
-    found = [
-        root.joinpath(*parts)
-        for parts in _files(root, real_root, closed)
-        if any(glob.matches(parts, hidden=False) for glob in included)
-        and not any(glob.matches(parts, hidden=True) for glob in excluded)
-    ]
-    return sorted(found)
+    return [root / rel for rel in found(folder, include, exclude, leave_out=leave_out)]
 
 
-def _files(root: Path, real_root: Path, closed: set[Path]) -> Iterator[tuple[str, ...]]:
-    """The regular files under a folder, each as the names that lead to it."""
-    entries = 0
-    waiting: list[tuple[str, ...]] = [()]
+def found(
+    folder: Path, include: Sequence[str], exclude: Sequence[str], *, leave_out: Sequence[Path] = ()
+) -> Iterator[str]:
+    """As `find`, one path after the other, relative to `folder` with `/` between names: one folder at a time is held.
+
+    They come in the order of their names, folder by folder, which is the order of sorted paths.
+    """
+    included, excluded = [_glob(text) for text in include], [_glob(text) for text in exclude]
+    closed = _Closed(leave_out)
+    if closed.has_above(folder):
+        return iter(())
+    top = _Level.top(included, hidden=False), _Level.top(excluded, hidden=True)
+    return _walked(os.path.abspath(folder), closed, *top)  # noqa: PTH100 - as above
+
+
+class _Closed:
+    """Folders that are left out, whatever name leads to them: known by their number on the disk, not by their path."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._numbers: set[tuple[int, int]] = set()
+        for path in paths:
+            with suppress(OSError):  # what is not there has nothing in it
+                self._numbers.add(_number(path.stat()))
+        self._inodes = {inode for _, inode in self._numbers}
+
+    def has_above(self, folder: Path) -> bool:
+        """Whether the folder, or one above it, is left out."""
+        if not self._numbers:
+            return False
+        real = Path(os.path.realpath(folder))
+        for one in (real, *real.parents):
+            with suppress(OSError):
+                if _number(one.stat()) in self._numbers:
+                    return True
+        return False
+
+    def has(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry of a folder is left out."""
+        return entry.inode() in self._inodes and _number(entry.stat(follow_symlinks=False)) in self._numbers
+
+
+def _number(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _walked(root: str, closed: _Closed, included: "_Level", excluded: "_Level") -> Iterator[str]:
+    """The files under a folder, in order. Folders are walked into by a list of our own: Python's calls go 1000 deep."""
+    entries = _listed(root, "")
+    seen = len(entries)
+    waiting = [("", iter(entries), included, excluded)]
     while waiting:
-        above = waiting.pop()
-        try:
-            with os.scandir(root.joinpath(*above)) as listing:
-                for entry in listing:
-                    entries += 1
-                    if entries > _ENTRIES_MAX:
-                        raise _too_many(root)
-                    parts = (*above, entry.name)
-                    if closed and real_root.joinpath(*parts) in closed:
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(parts)
-                    elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(SIDECAR_SUFFIX):
-                        yield parts
-        except OSError as error:
-            raise _unreadable(root.joinpath(*above), error) from error
+        above, names, included, excluded = waiting[-1]
+        is_in, is_out = included.accepts, excluded.accepts
+        for entry in names:
+            name = entry.name
+            if closed.has(entry):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                deeper = included.below(name)
+                if deeper.reached:
+                    entries = _listed(root, f"{above}{name}/")
+                    seen += len(entries)
+                    waiting.append((f"{above}{name}/", iter(entries), deeper, excluded.below(name)))
+                    break
+            elif is_in(name) and entry.is_file(follow_symlinks=False) and not is_out(name):
+                yield above + name
+        else:
+            waiting.pop()
+        if seen > _ENTRIES_MAX:
+            raise _too_many(Path(root))
+
+
+def _listed(root: str, above: str) -> list[os.DirEntry[str]]:
+    """What is in one folder under the root, by name; `above` ends with `/`, or is empty."""
+    try:
+        with os.scandir(f"{root}/{above}") as listing:
+            entries = list(islice(listing, _ENTRIES_MAX + 1))
+    except OSError as error:
+        raise _unreadable(Path(root, above), error) from error
+    entries.sort(key=attrgetter("name"))
+    return entries
 
 
 def _too_many(root: Path) -> DiskError:
@@ -87,33 +139,12 @@ def _unreadable(folder: Path, error: OSError) -> DiskError:
 class _Glob:
     """One pattern, a segment at a time. `segments` holds None for `**`."""
 
+    texts: tuple[str, ...]
     segments: tuple[re.Pattern[str] | None, ...]
     dotted: tuple[bool, ...]
     folded: re.Pattern[str] | None  # the last segment with its extension in lower case
 
-    def matches(self, parts: tuple[str, ...], *, hidden: bool) -> bool:
-        """Whether the names fit. `hidden`: names with a leading dot need not be written with it.
-
-        `reached` holds how many segments can be used up by the names so far: a table, so that no pattern can make
-        it run away.
-        """
-        reached = self._past_any_folders({0})
-        for number, name in enumerate(parts):
-            last = number == len(parts) - 1
-            shown = hidden or not name.startswith(".")
-            after: set[int] = set()
-            for at in reached:
-                if at == len(self.segments):
-                    continue
-                segment = self.segments[at]
-                if segment is None:
-                    after |= {at} if shown else set()
-                elif (shown or self.dotted[at]) and self._fits(segment, at, name, last):
-                    after.add(at + 1)
-            reached = self._past_any_folders(after)
-        return len(self.segments) in reached
-
-    def _past_any_folders(self, reached: set[int]) -> set[int]:
+    def past_any_folders(self, reached: set[int]) -> set[int]:
         """The same places, and those behind each `**` that stands for nothing."""
         for at in sorted(reached):
             while at < len(self.segments) and self.segments[at] is None:
@@ -121,11 +152,82 @@ class _Glob:
                 reached.add(at)
         return reached
 
+    def step(self, reached: set[int], name: str, *, hidden: bool, last: bool) -> set[int]:
+        """How many segments can be used up by the names so far and one more name: a table, so that no pattern can make
+        it run away. `hidden`: names with a leading dot need not be written with it.
+        """
+        shown = hidden or not name.startswith(".")
+        after: set[int] = set()
+        for at in reached:
+            if at == len(self.segments):
+                continue
+            segment = self.segments[at]
+            if segment is None:
+                after |= {at} if shown else set()
+            elif (shown or self.dotted[at]) and self._fits(segment, at, name, last):
+                after.add(at + 1)
+        return self.past_any_folders(after)
+
     def _fits(self, segment: re.Pattern[str], at: int, name: str, last: bool) -> bool:
         if segment.match(name):
             return True
         ends_here = last and at == len(self.segments) - 1
         return ends_here and self.folded is not None and self.folded.match(_extension_lowered(name)) is not None
+
+
+class _Level:
+    """What some globs have come to in one folder. Most files of a folder end alike: an answer is remembered by ending
+    where every glob that is left looks at nothing else.
+    """
+
+    def __init__(self, globs: Sequence[_Glob], reached: Sequence[set[int]], *, hidden: bool) -> None:
+        left = [(glob, at) for glob, at in zip(globs, reached, strict=True) if at]
+        self._globs, self.reached, self._hidden = [glob for glob, _ in left], [at for _, at in left], hidden
+        self._by_ending: dict[str, bool] | None = {} if all(map(_asks_the_ending, self._globs, self.reached)) else None
+
+    @classmethod
+    def top(cls, globs: Sequence[_Glob], *, hidden: bool) -> "_Level":
+        """Before the first name."""
+        return cls(globs, [glob.past_any_folders({0}) for glob in globs], hidden=hidden)
+
+    def below(self, name: str) -> "_Level":
+        """In a folder of this one."""
+        reached = [
+            glob.step(at, name, hidden=self._hidden, last=False)
+            for glob, at in zip(self._globs, self.reached, strict=True)
+        ]
+        return _Level(self._globs, reached, hidden=self._hidden)
+
+    def accepts(self, name: str) -> bool:
+        """Whether a file of this folder fits one of the globs. Prompts beside pictures never do."""
+        if name.endswith(SIDECAR_SUFFIX):
+            return False
+        if self._by_ending is None or name.startswith("."):
+            return self._accepts(name)
+        ending = name[name.rfind(".") :] if "." in name else ""
+        found = self._by_ending.get(ending)
+        if found is None:
+            found = self._by_ending[ending] = self._accepts(name)
+        return found
+
+    def _accepts(self, name: str) -> bool:
+        return any(
+            len(glob.segments) in glob.step(at, name, hidden=self._hidden, last=True)
+            for glob, at in zip(self._globs, self.reached, strict=True)
+        )
+
+
+_ENDING_ALONE = re.compile(r"\*(\.[A-Za-z0-9]+)?")
+
+
+def _asks_the_ending(glob: _Glob, reached: set[int]) -> bool:
+    """Whether a file fits by its extension alone: each segment that can be the last is `*` or `*.x`."""
+    end = len(glob.segments)
+    return all(
+        _ENDING_ALONE.fullmatch(glob.texts[at]) is not None or end not in glob.past_any_folders({at + 1})
+        for at in reached
+        if at < end and glob.segments[at] is not None
+    )
 
 
 def _glob(text: str) -> _Glob:
@@ -141,7 +243,7 @@ def _glob(text: str) -> _Glob:
     segments = tuple(None if name == "**" else re.compile(fnmatch.translate(name)) for name in names)
     last = names[-1] if names else "**"
     folded = None if last == "**" else re.compile(fnmatch.translate(_extension_lowered(last)))
-    return _Glob(segments, tuple(name.startswith(".") for name in names), folded)
+    return _Glob(tuple(names), segments, tuple(name.startswith(".") for name in names), folded)
 
 
 def _extension_lowered(name: str) -> str:

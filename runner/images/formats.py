@@ -14,8 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-# The formats that are ever opened, by their registered types (contract C9); everything else is refused by name.
-SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+from runner.images.chunks import Unusable, media_type_of, png_chunks, riff_chunks
 
 # Whatever a header declares: more is never decoded (a 900-megapixel picture would take 3.6 GB).
 PIXELS_MAX = 64_000_000
@@ -26,8 +25,6 @@ WIDE_PIXELS_MAX = 24_000_000
 # of too many pixels comes from Image.open, which is not used here: see `refuse_bomb`.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_CHUNKS_MAX = 100_000
 _BLOCK_BYTES = 64 * 1024
 # Far above what cameras and editors write; they keep Pillow, which reads a JPEG's head byte by byte, under a second.
 _SEGMENTS_MAX = 2_000
@@ -71,14 +68,6 @@ _OTHER_KINDS = (
 )
 
 
-class Unusable(Exception):
-    """A picture file that cannot be used; `reason` is a phrase for a message, without the file's name."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the file declares. Pixels as stored, before any orientation. `bits` per channel; `frames` ≥ 1.
@@ -96,15 +85,6 @@ class Header:
     channels: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One chunk of a PNG or WebP file: its four-letter kind, and where its data lies."""
-
-    kind: bytes
-    offset: int
-    length: int
-
-
 def read_header(file: BinaryIO, size_bytes: int) -> Header:
     """Read what an open file declares; nothing is decoded. Raises Unusable, also for a file that ends too early."""
     file.seek(0)
@@ -120,17 +100,6 @@ def read_header(file: BinaryIO, size_bytes: int) -> Header:
     file.seek(0)
     with damage_as_unusable(), JpegImageFile(file) as picture:
         return Header(media_type, *picture.size)
-
-
-def media_type_of(head: bytes) -> str | None:
-    """The registered type by the first bytes (12 at least), never by the file's name; None when unknown."""
-    if head.startswith(_PNG_MAGIC):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 def _other_kind(head: bytes) -> str:
@@ -187,39 +156,6 @@ def eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I"):
         return picture
     return picture.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
-
-
-def png_chunks(file: BinaryIO, size_bytes: int, *, checked: bool = False) -> Iterator[Chunk]:
-    """The chunks of a PNG up to its end; the caller may read and seek in between. `checked` compares each CRC.
-
-    Raises Unusable when the file ends before IEND does.
-    """
-    at = len(_PNG_MAGIC)
-    for _ in range(_CHUNKS_MAX):
-        file.seek(at)
-        start = file.read(8)
-        if len(start) < 8:
-            raise Unusable("truncated: the PNG ends before its IEND chunk")
-        length, kind = struct.unpack(">I4s", start)
-        if at + length + 12 > size_bytes:
-            raise Unusable(f"truncated: the PNG ends within its {kind.decode('ascii', 'replace')} chunk")
-        if checked:
-            _check_crc(file, kind, length)
-        yield Chunk(kind, at + 8, length)
-        if kind == b"IEND":
-            return
-        at += length + 12
-    raise Unusable(f"a PNG of more than {_CHUNKS_MAX} chunks")
-
-
-def _check_crc(file: BinaryIO, kind: bytes, length: int) -> None:
-    crc = zlib.crc32(kind)
-    while length:
-        block = file.read(min(length, _BLOCK_BYTES))
-        crc = zlib.crc32(block, crc)
-        length -= len(block)
-    if file.read(4) != struct.pack(">I", crc):
-        raise Unusable(f"damaged: wrong checksum of the PNG's {kind.decode('ascii', 'replace')} chunk")
 
 
 def _png_header(file: BinaryIO, size_bytes: int) -> Header:
@@ -334,18 +270,3 @@ def _webp_header(file: BinaryIO, size_bytes: int) -> Header:
     if not width or not height:
         raise Unusable("damaged: the WebP declares no size")
     return Header("image/webp", width, height, frames=max(1, frames))
-
-
-def riff_chunks(file: BinaryIO, end: int) -> Iterator[Chunk]:
-    """The chunks of a WebP up to `end`; the caller may read and seek in between. Raises Unusable."""
-    at = 12
-    for _ in range(_CHUNKS_MAX):
-        if at + 8 > end:
-            return
-        file.seek(at)
-        kind, length = struct.unpack("<4sI", file.read(8))
-        if at + 8 + length > end:
-            raise Unusable("damaged: a chunk of the WebP is longer than the file")
-        yield Chunk(kind, at + 8, length)
-        at += 8 + length + length % 2
-    raise Unusable(f"a WebP of more than {_CHUNKS_MAX} chunks")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from runner.images.chunks import Chunk, Unusable, png_chunks, riff_chunks
 from runner.images.edits import Edit
-from runner.images.formats import Chunk, Unusable, png_chunks, riff_chunks
 
 # More is not looked at: what editors write has some tens of KB.
 PACKET_BYTES_MAX = 256 * 1024

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.images import packets
+from runner.images.chunks import Unusable, media_type_of
 from runner.images.edits import Edit, edited
-from runner.images.formats import Unusable, media_type_of, read_header
 
 NAMESPACE = "urn:omixa:provenance:1#"
 _LEDGER = f"{NAMESPACE} ledger"  # as expat names it
@@ -75,6 +75,8 @@ def stamped(file: Path, stamp: Stamp) -> list[Edit] | str:
 
     Raises nothing.
     """
+    from runner.images.formats import read_header  # with Pillow; only who writes a stamp pays for it
+
     try:
         with file.open("rb") as opened:
             edits = _stamping(opened, stamp)

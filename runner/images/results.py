@@ -20,14 +20,13 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from runner.images.chunks import Unusable, png_chunks
 from runner.images.formats import (
     PIXELS_MAX,
     Header,
-    Unusable,
     damage_as_unusable,
     decoder,
     eight_bits,
-    png_chunks,
     read_header,
     refuse_bomb,
 )

@@ -13,49 +13,16 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps
 
 from runner.contracts.contract import PictureLimits
+from runner.images.chunks import SUFFIXES, Unusable
 from runner.images.disk import copy, explained, make_folder
-from runner.images.formats import (
-    SUFFIXES,
-    Header,
-    Unusable,
-    damage_as_unusable,
-    decoder,
-    eight_bits,
-    read_header,
-)
+from runner.images.formats import Header, damage_as_unusable, decoder, eight_bits, read_header
+from runner.images.picture import Picture, Unsuitable
 from runner.images.profiles import is_sound
 
 # Larger files are not read at all: Pillow takes a WebP into memory to see its header.
 _FILE_BYTES_MAX = 64 * 1024 * 1024
 # The request is the picture in base64 plus prompts, options and JSON around them.
 _REQUEST_ROOM_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A suitable source picture. `digest`: sha256 of the file's bytes, in hex.
-
-    `width` and `height` in pixels as sent, after orientation. `needs_preparing`: it is not sent byte for byte, but
-    set right and sent as PNG (orientation, CMYK, colour profile, alpha where the result is JPEG).
-    """
-
-    path: Path
-    digest: str
-    size_bytes: int
-    media_type: str
-    width: int
-    height: int
-    has_alpha: bool
-    sixteen_bit: bool
-    needs_preparing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Unsuitable:
-    """A file that is not sent; `reason` is a phrase, such as `63 px side, at least 64 px needed (contract U2)`."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

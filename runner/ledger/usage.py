@@ -2,15 +2,16 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, bindparam, exists, func, or_, select, text
 
 from runner import windows
 from runner.images import Stamp
@@ -41,8 +42,8 @@ DECLINED_FOR_GOOD = ("moderated",)
 # How many of the newest bills the expected price is the median of.
 MEDIAN_OF = 1001
 
-# How many values one query names; SQLite allows 32 766.
-CHUNK = 1000
+# How many values one query asks for, in one JSON array.
+CHUNK = 5000
 
 # Statements are made once: made per call they cost several times what running them does.
 _MOVING = ATTEMPTS.c.state.in_(("reserved", "sent"))
@@ -64,40 +65,28 @@ _OUTPUT_PATHS = select(ATTEMPTS.c.output_path).where(ATTEMPTS.c.run_id == bindpa
 _RUN = select(RUNS).where(RUNS.c.id == bindparam("run"))
 _CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
 _OF_WORKSPACE = ATTEMPTS.c.workspace == bindparam("workspace")
-_VALUES: BindParameter[str] = bindparam("values", expanding=True)
-_DELIVERED = select(DELIVERIES.c.output_path, DELIVERIES.c.result_digest).where(DELIVERIES.c.output_path.in_(_VALUES))
-_SETTLED = (
-    select(ATTEMPTS.c.item_key, ATTEMPTS.c.id, ATTEMPTS.c.ended_at, ATTEMPTS.c.result_digest, ATTEMPTS.c.result_bytes)
-    .where(_OF_WORKSPACE, ATTEMPTS.c.state == "settled", ATTEMPTS.c.item_key.in_(_VALUES))
-    .order_by(ATTEMPTS.c.result_digest.is_not(None), ATTEMPTS.c.id)
+# A table of what is asked for, joined with by index: one statement for any number, without a place for each of them.
+# CROSS JOIN is SQLite's word for "in this order": otherwise it may go through all attempts to save itself the sorting.
+_ASKED = "FROM json_each(:values) AS asked CROSS JOIN"
+_DELIVERED = text(f"SELECT d.output_path, d.result_digest {_ASKED} deliveries AS d ON d.output_path = asked.value")
+_SETTLED = text(
+    f"SELECT a.item_key, a.id, a.ended_at, a.result_digest, a.result_bytes {_ASKED} attempts AS a "
+    "ON a.workspace = :workspace AND a.item_key = asked.value AND a.state = 'settled' "
+    "ORDER BY a.result_digest IS NOT NULL, a.id"
 )
+# All of a workspace: only what is in flight or unknown has a live key.
 _LIVE = select(ATTEMPTS.c.live_key, ATTEMPTS.c.id, ATTEMPTS.c.state).where(
-    _OF_WORKSPACE, ATTEMPTS.c.live_key.in_(_VALUES)
+    _OF_WORKSPACE, ATTEMPTS.c.live_key.is_not(None)
 )
-_DECLINED = (
-    select(ATTEMPTS.c.item_key, ATTEMPTS.c.id, ATTEMPTS.c.ended_at, ATTEMPTS.c.message)
-    .where(
-        _OF_WORKSPACE,
-        ATTEMPTS.c.state == "released",
-        ATTEMPTS.c.code.in_(DECLINED_FOR_GOOD),
-        ATTEMPTS.c.item_key.in_(_VALUES),
-    )
-    .order_by(ATTEMPTS.c.id)
-)
-_BEFORE = (
-    select(
-        ATTEMPTS.c.source_path,
-        ATTEMPTS.c.prompt_name,
-        ATTEMPTS.c.preset_name,
-        ATTEMPTS.c.source_digest,
-        ATTEMPTS.c.prompt_digest,
-        ATTEMPTS.c.negative_digest,
-        ATTEMPTS.c.options,
-        ATTEMPTS.c.model,
-        ATTEMPTS.c.item_key,
-    )
-    .where(_OF_WORKSPACE, ATTEMPTS.c.recipe == bindparam("recipe"), ATTEMPTS.c.source_path.in_(_VALUES))
-    .order_by(ATTEMPTS.c.id)
+_DECLINED = text(
+    f"SELECT a.item_key, a.id, a.ended_at, a.message {_ASKED} attempts AS a "  # noqa: S608 - no input
+    "ON a.workspace = :workspace AND a.item_key = asked.value AND a.state = 'released' "
+    "AND a.code IN (SELECT value FROM json_each(:codes)) ORDER BY a.id"
+).bindparams(codes=json.dumps(DECLINED_FOR_GOOD))
+_BEFORE = text(
+    "SELECT a.source_path, a.prompt_name, a.preset_name, a.source_digest, a.prompt_digest, a.negative_digest, "
+    f"a.options, a.model, a.item_key {_ASKED} attempts AS a "
+    "ON a.workspace = :workspace AND a.recipe = :recipe AND a.source_path = asked.value ORDER BY a.id"
 )
 _HIGHEST = select(PRICES.c.highest_micros).where(
     PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
@@ -176,15 +165,24 @@ def facts(
     is_kept: Callable[[str], bool],
     is_same_file: Callable[[Path, str], bool],
 ) -> Facts:
-    """What the ledger knows about these drafts, read in one consistent view."""
-    keys = list({draft.key: None for draft in drafts if draft.key is not None})
+    """What the ledger knows about these drafts, read in one consistent view.
+
+    Refusals, and what was asked for before, only of drafts that are not settled: nobody asks it of the others. What was
+    delivered only where something stands.
+    """
+    keys = {draft.key for draft in drafts if draft.key is not None}
     with database.read() as connection:
+        # In order, so that neighbours are found in the same page of the index.
+        settled = _settled(connection, workspace, sorted(keys))
+        others = keys - settled.keys()
         return Facts(
-            settled=_settled(connection, workspace, keys),
+            settled=settled,
             live=_live(connection, workspace, keys),
-            declined=_declined(connection, workspace, keys),
-            before=_before(connection, workspace, recipe, [draft.source_path for draft in drafts]),
-            delivered=_delivered(connection, [draft.output_path for draft in drafts]),
+            declined=_declined(connection, workspace, sorted(others)),
+            before=_before(
+                connection, workspace, recipe, [draft.source_path for draft in drafts if draft.key not in settled]
+            ),
+            delivered=_delivered(connection, [draft.output_path for draft in drafts if draft.output_size is not None]),
             price=_price(connection, workspace, model, declared_micros),
             windows=_headrooms(connection, workspace, zone, caps, at),
             is_kept=is_kept,
@@ -606,22 +604,21 @@ def _text(connection: Connection, digest: str | None) -> str | None:
     return found
 
 
-def _in_chunks(connection: Connection, query: Select[Any], values: Sequence[str], **names: str) -> Iterator[Row[Any]]:
+def _in_chunks(connection: Connection, query: TextClause, values: Sequence[str], **names: str) -> Iterator[Row[Any]]:
     """The rows of a statement that asks for `values`, which may be many."""
     for start in range(0, len(values), CHUNK):
-        yield from connection.execute(query, {**names, "values": values[start : start + CHUNK]})
+        yield from connection.execute(query, {**names, "values": json.dumps(values[start : start + CHUNK])}).all()
 
 
 def _settled(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Paid]:
     """By item key; of several purchases the newest that brought a picture."""
-    return {
-        row.item_key: Paid(row.id, row.ended_at[:10], row.result_digest, row.result_bytes)
-        for row in _in_chunks(connection, _SETTLED, keys, workspace=workspace)
-    }
+    rows = _in_chunks(connection, _SETTLED, keys, workspace=workspace)
+    return {row.item_key: Paid(row.id, intern(row.ended_at[:10]), row.result_digest, row.result_bytes) for row in rows}
 
 
-def _live(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Live]:
-    return {row.live_key: Live(row.id, row.state) for row in _in_chunks(connection, _LIVE, keys, workspace=workspace)}
+def _live(connection: Connection, workspace: str, keys: Collection[str]) -> dict[str, Live]:
+    rows = connection.execute(_LIVE, {"workspace": workspace})
+    return {row.live_key: Live(row.id, row.state) for row in rows if row.live_key in keys}
 
 
 def _declined(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Declined]:

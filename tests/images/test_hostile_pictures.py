@@ -7,7 +7,8 @@ import pytest
 from PIL import ImageCms
 
 from runner.images import result_facts
-from runner.images.formats import PIXELS_MAX, WIDE_PIXELS_MAX, Header, Unusable, decoder, refuse_bomb
+from runner.images.chunks import Unusable
+from runner.images.formats import PIXELS_MAX, WIDE_PIXELS_MAX, Header, decoder, refuse_bomb
 from runner.images.profiles import is_sound
 from tests.images.samples import chunk, encoded, png, reason, scene, suitable
 

@@ -22,6 +22,7 @@ from tests.long.mutants_jobs import JOBS
 from tests.long.mutants_recipes import RECIPES
 from tests.long.mutants_reports import REPORTS
 from tests.long.mutants_reviews import REVIEWS
+from tests.long.mutants_speed import SPEED
 from tests.long.mutants_steps import STEPS
 
 HOUSE = Path(__file__).parents[2]
@@ -828,6 +829,7 @@ MUTANTS = (
     *REVIEWS,
     *STEPS,
     *RECIPES,
+    *SPEED,
 )
 
 

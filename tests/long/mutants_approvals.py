@@ -156,8 +156,8 @@ APPROVALS = (
         "newer-picture-first",
         "what came after the plan takes nothing from it",
         APPROVALS_FILE,
-        "jobs.Wishes(again=plan.reroll, only=places)",
-        "jobs.Wishes(again=plan.reroll)",
+        "jobs.Wishes(again=plan.reroll, only=places, verify=True)",
+        "jobs.Wishes(again=plan.reroll, verify=True)",
         f"{TESTS} -k same_content",
     ),
     Mutant(

@@ -67,8 +67,8 @@ CONTRACTS = (
         "prompt-not-in-key",
         "each prompt without a source picture is an item of its own",
         "runner/drafts.py",
-        "sent = step, options, text.text, text.negative",
-        'sent = step, options, "" if found is None else text.text, text.negative',
+        "sent = want, options, text.text, text.negative",
+        'sent = want, options, "" if found is None else text.text, text.negative',
         OF_FILES,
     ),
     Mutant(

@@ -259,8 +259,8 @@ REPORTS = (
         "stamped-is-foreign",
         "a delivery of ours is known with its stamp",
         "runner/jobs.py",
-        "return digest in images.digests(path)",
-        "return digest == images.digests(path)[0]",
+        "return digest in digests(path)",
+        "return digest == digests(path)[0]",
         SAYS,
     ),
     Mutant(
