@@ -790,6 +790,14 @@ MUTANTS = (
         "tests/providers/test_intake.py -k disk_has_lost",
     ),
     Mutant(
+        "raw-without-its-picture",
+        "a raw answer that a person may have to look at is kept with its picture",
+        BOOKING,
+        "            if is_cut(spool):\n",
+        "            if False:\n",
+        "tests/providers/test_intake.py -k look_at",
+    ),
+    Mutant(
         "connections-used-again",
         "every request has a connection of its own",
         "runner/providers/omixa.py",

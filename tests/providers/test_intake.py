@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.booking import Means, drop, keep_raw
 from runner.providers.answer import Answer, Reading, read
 from runner.providers.intake import Base64, Intake
 from runner.providers.key import Key
@@ -229,3 +231,26 @@ def test_an_answer_that_an_older_program_has_spooled_is_read(spool: Path, key: K
         reading = read(answer, key=key, keep=lambda blocks: keep_at(spool.with_name("p"), blocks))
     assert (reading.amount_micros, reading.offered) == (39_000, True)
     assert spool.with_name("p").read_bytes() == PICTURE
+
+
+@pytest.mark.parametrize("body", [BODY, BODY.replace(b"==", b"\\n==").replace(b'", "url"', b'\\n", "url"')])
+def test_a_raw_answer_that_a_person_may_look_at_is_kept_with_all_that_came(
+    tmp_path: Path, spool: Path, key: Key, body: bytes
+) -> None:
+    taken(body, spool, key)
+    nothing: Any = None  # what keeps answers asks only where
+    means = Means(nothing, nothing, nothing, tmp_path, tmp_path, lambda: ANSWER.received_at)
+    kept = keep_raw(spool, means)
+    assert kept == tmp_path / "raw" / "attempt-1"
+    assert as_received(kept) == body
+    assert list(spool.parent.iterdir()) == []
+
+
+def test_nothing_of_an_answer_stays_when_it_is_dropped_however_far_it_came(spool: Path, key: Key) -> None:
+    taken(BODY, spool, key)
+    for name in (".part", ".picture.part"):
+        spool.with_name(spool.name + name).write_bytes(b"half")
+    other = spool.with_name("attempt-10")
+    other.write_bytes(b"of another attempt")
+    drop(spool)
+    assert list(spool.parent.iterdir()) == [other]
