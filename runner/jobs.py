@@ -39,7 +39,7 @@ class Wishes:
     """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
 
     `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`place_of`); None: all.
-    `verify`: look into every file again, whatever was seen of it before.
+    `verify`: look into every file again, whatever was seen of it before; `keep` False: write down nothing of it.
     """
 
     again: bool = False
@@ -48,6 +48,7 @@ class Wishes:
     slot: str | None = None
     only: frozenset[PlaceOf] | None = None
     verify: bool = False
+    keep: bool = True
 
 
 def home(settings: Settings) -> Path:
@@ -60,12 +61,12 @@ def results(settings: Settings) -> images.Results:
     return images.Results(home(settings) / "results")
 
 
-def seen(settings: Settings, *, verify: bool) -> "Seen":
+def seen(settings: Settings, *, verify: bool, keep: bool) -> "Seen":
     """What was seen of the project's files before, beside the ledger. `verify`: look into each of them again."""
     from runner.images.seen import FILE_NAME as SEEN
     from runner.images.seen import Seen
 
-    return Seen(home(settings) / SEEN, trust=not verify)
+    return Seen(home(settings) / SEEN, trust=not verify, keep=keep)
 
 
 def clock() -> datetime:
@@ -141,7 +142,7 @@ def make_plan(
     wanted, problems = items.expand(recipe, settings)
     if problems:
         raise Problems(problems)
-    with seen(settings, verify=wishes.verify) as memory:
+    with seen(settings, verify=wishes.verify, keep=wishes.keep) as memory:
         drafts = draft(recipe, wanted, settings.root, seen=memory)
         if wishes.only is not None:
             drafts = [one for one in drafts if place_of(one) in wishes.only]

@@ -198,7 +198,7 @@ def _plan(
 ) -> Plan | str:
     """What the recipe would buy now, or why it cannot run at all."""
     try:
-        made = jobs.make_plan(recipe, settings, database, results, at=at, wishes=jobs.Wishes(), after=after)
+        made = jobs.make_plan(recipe, settings, database, results, at=at, wishes=jobs.Wishes(keep=False), after=after)
     except Problems as error:
         more = f", and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
         return f"it has a problem: {error.problems[0].message}{more}"

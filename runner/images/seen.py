@@ -69,14 +69,15 @@ class Seen:
     """The memory of one project. Not for several threads; any number of processes may use the same file.
 
     `file` None: nothing is remembered. `trust` False: whatever is asked for is looked at anew, and remembered.
-    `young_ns`: how old a file's moments must be to be remembered.
+    `keep` False: what is seen is not written down, and the file is left as it is. `young_ns`: how old a file's moments
+    must be to be remembered.
     """
 
-    def __init__(self, file: Path | None, *, trust: bool = True, young_ns: int = YOUNG_NS) -> None:
-        self._file, self._trust, self._young_ns = file, trust, young_ns
+    def __init__(self, file: Path | None, *, trust: bool = True, keep: bool = True, young_ns: int = YOUNG_NS) -> None:
+        self._file, self._trust, self._keep, self._young_ns = file, trust, keep, young_ns
         self._known: dict[tuple[str, str], dict[str, _Row]] = {}
         self._new: dict[tuple[str, str, str], _Row] = {}
-        self._database = None if file is None else _opened(file)
+        self._database = None if file is None else _opened(file) if keep else _opened_to_read(file)
 
     def __enter__(self) -> "Seen":
         return self
@@ -132,7 +133,7 @@ class Seen:
     ) -> Found:
         begun_ns, before = time.time_ns(), _as_it_is(path)
         found = look(path)
-        if self._database is None or before is None or max(before[1:3]) > begun_ns - self._young_ns:
+        if not self._keep or self._database is None or before is None or max(before[1:3]) > begun_ns - self._young_ns:
             return found
         told = row_of(found)
         if told is not None and _as_it_is(path) == before:
@@ -178,7 +179,7 @@ class Seen:
                 with suppress(sqlite3.Error):
                     self._database.close()
             self._database = None
-            if self._file is not None and _is_damage(error):
+            if self._file is not None and self._keep and _is_damage(error):
                 _remove(self._file)
 
 
@@ -235,6 +236,20 @@ def _opened(file: Path) -> sqlite3.Connection | None:
             if not _is_damage(error):
                 return None
         _remove(file)
+    return None
+
+
+def _opened_to_read(file: Path) -> sqlite3.Connection | None:
+    """The memory's database as it stands; None when there is none that can be used."""
+    if not file.is_file():
+        return None
+    database = None
+    with suppress(*_TROUBLE):
+        database = sqlite3.connect(f"{file.as_uri()}?mode=ro", timeout=_WAIT_S, isolation_level=None, uri=True)
+        if database.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+            return database
+    if database is not None:
+        database.close()
     return None
 
 

@@ -269,6 +269,28 @@ def test_only_its_owner_can_read_it_and_it_needs_a_folder(tmp_path: Path) -> Non
         assert looking(seen)(path) == look(path)
 
 
+def test_what_only_reads_uses_it_and_leaves_it_as_it_is(tmp_path: Path) -> None:
+    path, memory = tmp_path / "in" / "a.png", tmp_path / "seen.db"
+    other = saved(tmp_path / "in" / "b.png", scene(70, 64))
+    path.write_bytes(same_size(1))
+    with Seen(memory, keep=False, young_ns=0) as seen:
+        assert looking(seen)(path) == look(path)
+    assert not memory.exists()
+    with Seen(memory, young_ns=0) as seen:
+        before = looking(seen)(path)
+    forged(memory, path, same_size(2))
+    kept = memory.read_bytes()
+    with Seen(memory, keep=False, young_ns=0) as seen:
+        assert looking(seen)(path) == before != look(path)
+        assert looking(seen)(other) == look(other)
+    assert memory.read_bytes() == kept
+    garbage(memory)
+    kept = memory.read_bytes()
+    with Seen(memory, keep=False, young_ns=0) as seen:
+        assert looking(seen)(path) == look(path)
+    assert memory.read_bytes() == kept
+
+
 @pytest.mark.parametrize("what", ["folder", "link", "full"])
 def test_where_nothing_can_be_remembered_it_is_done_without(tmp_path: Path, what: str) -> None:
     path, memory = saved(tmp_path / "in" / "a.png", scene(64, 64)), tmp_path / "seen.db"
