@@ -27,7 +27,8 @@ PROBLEMS_MAX = 100  # of one file: nobody reads more, and a hostile file has tho
 class Declared(BaseModel):
     """A declared table, or a value made from one: exact types, no unknown keys, never changed afterwards."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Built when it is first used: most commands use a third of what can be declared.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 def wrong(code: str, message: str, *, label: str | None = None, hint: str | None = None) -> PydanticCustomError:
