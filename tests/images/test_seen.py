@@ -269,6 +269,20 @@ def test_only_its_owner_can_read_it_and_it_needs_a_folder(tmp_path: Path) -> Non
         assert looking(seen)(path) == look(path)
 
 
+def test_a_link_is_not_taken_for_the_picture_that_it_leads_to(tmp_path: Path) -> None:
+    path, memory = saved(tmp_path / "in" / "a.png", scene(64, 64)), tmp_path / "seen.db"
+    with Seen(memory, young_ns=0) as seen:
+        looking(seen)(path)
+    moved = path.rename(tmp_path / "in" / "b.png")
+    path.symlink_to(moved)
+    with sqlite3.connect(memory) as database:  # as on a file system that leaves the moment of what is moved
+        database.execute("UPDATE files SET ctime_ns = ?", (moved.stat().st_ctime_ns,))
+    database.close()
+    with Seen(memory) as seen:
+        assert looking(seen)(path) == look(path)
+        assert isinstance(looking(seen)(path), Unsuitable)
+
+
 def test_what_only_reads_uses_it_and_leaves_it_as_it_is(tmp_path: Path) -> None:
     path, memory = tmp_path / "in" / "a.png", tmp_path / "seen.db"
     other = saved(tmp_path / "in" / "b.png", scene(70, 64))

@@ -37,7 +37,7 @@ SPEED = (
         SEEN,
         "found = os.lstat(path)",
         "found = os.stat(path)",
-        f"{REMEMBERED} -k whatever",
+        f"{REMEMBERED} -k leads_to",
     ),
     Mutant(
         "seen-for-any-recipe",
