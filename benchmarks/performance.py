@@ -26,6 +26,9 @@ Caps must not cost speed. What follows is measured on one machine by programs in
 again: `make bench` takes about ten minutes. Times depend on the machine, so look at the ratios: in every round all
 programs took turns on the same pictures and the same endpoint, which is a process of its own. What was not reached is
 said, too.
+
+What was done, and what is in the way of more, is told apart: [governing a picture](performance-ledger.md),
+[sending it and keeping what came](performance-sending.md), [planning and starting](performance-planning.md).
 """
 
 
