@@ -15,6 +15,8 @@ from runner import images
 from runner.booking import Done, Means, Stop, book, restore
 from runner.contracts.contract import Contract, OptionValue
 from runner.errors import DiskError, OmixaError
+from runner.images.seen import FILE_NAME as SEEN
+from runner.images.seen import forget
 from runner.lanes import Lanes
 from runner.ledger import usage
 from runner.ledger.clocks import is_off
@@ -139,6 +141,9 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
     terms = purchase.of(draft)
     prepared = _prepared(draft, terms, purchase.work)
     if isinstance(prepared, images.Unsuitable):
+        if prepared.reason == images.CHANGED:
+            # A memory that missed the change would make the same wrong plan again, and again every night.
+            forget(means.home / SEEN, prepared.path)
         return Done(item, "unsuitable", prepared.reason)
     options = _drawn(draft, terms.contract)
     path, media_type = (None, None) if prepared is None else (prepared.path, prepared.media_type)

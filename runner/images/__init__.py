@@ -11,7 +11,7 @@ from runner.images.chunks import Unusable
 from runner.images.disk import Results, check_writable, explained, free_bytes, sweep, write_atomically
 from runner.images.edits import Edit
 from runner.images.folders import find, found
-from runner.images.picture import Picture, Unsuitable
+from runner.images.picture import CHANGED, Picture, Unsuitable
 from runner.images.provenance import STAMP_BYTES_MAX, Claim, Stamp, claim, digests, stamped
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.images.thumbnails import Changed, Thumbnail, thumbnail
 
 __all__ = [
+    "CHANGED",
     "STAMP_BYTES_MAX",
     "Changed",
     "Claim",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# Why a picture is not sent whose bytes are not those that were planned.
+CHANGED = "changed since it was planned; plan again"
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

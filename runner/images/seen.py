@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +50,7 @@ _FILES = (
     "SELECT name, size, mtime_ns, ctime_ns, inode, digests, media_type, width, height, flags FROM files "
     "WHERE folder = ?"
 )
+_FORGET = "DELETE FROM files WHERE name = ? AND folder IN (SELECT id FROM folders WHERE path = ?)"
 _PUT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # What SQLite raises on a file that is no database, is locked, or is where nothing can be written; and what Python does
@@ -181,6 +182,15 @@ class Seen:
             self._database = None
             if self._file is not None and self._keep and _is_damage(error):
                 _remove(self._file)
+
+
+def forget(file: Path, path: Path) -> None:
+    """Have the memory know nothing of a file any more, whatever was seen in it. Raises nothing."""
+    folder, name = os.path.split(path)
+    with suppress(*_TROUBLE):
+        database = sqlite3.connect(f"{file.as_uri()}?mode=rw", timeout=_WAIT_S, isolation_level=None, uri=True)
+        with closing(database):
+            database.execute(_FORGET, (name, folder))
 
 
 def _how(limits: PictureLimits, output_format: str, flatten: str | None, sixteen_bit: bool) -> str:

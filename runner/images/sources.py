@@ -16,7 +16,7 @@ from runner.contracts.contract import PictureLimits
 from runner.images.chunks import SUFFIXES, Unusable
 from runner.images.disk import copy, explained, make_folder
 from runner.images.formats import Header, damage_as_unusable, decoder, eight_bits, read_header
-from runner.images.picture import Picture, Unsuitable
+from runner.images.picture import CHANGED, Picture, Unsuitable
 from runner.images.profiles import is_sound
 
 # Larger files are not read at all: Pillow takes a WebP into memory to see its header.
@@ -165,7 +165,7 @@ def prepare(
             with opened(picture.path) as source, explained(same), same.open("xb") as target:
                 digest = copy(source, target, same)
             if digest != picture.digest:
-                raise Unusable("changed since it was planned; plan again")
+                raise Unusable(CHANGED)
             set_right = _decoded(same, picture, flatten if output_format == "jpeg" else None)
         if set_right is None:
             return Prepared(same, picture.media_type, picture.size_bytes)

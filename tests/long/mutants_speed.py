@@ -72,6 +72,14 @@ SPEED = (
         f"{SENT} -k wrong_memory",
     ),
     Mutant(
+        "wrong-memory-stays",
+        "what a run finds to be remembered wrongly is forgotten",
+        "runner/execution.py",
+        "if prepared.reason == images.CHANGED:",
+        'if prepared.reason == "":',
+        f"{SENT} -k forgotten",
+    ),
+    Mutant(
         "damage-stays",
         "a memory that is damaged is begun anew",
         SEEN,

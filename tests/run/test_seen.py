@@ -50,6 +50,22 @@ def test_a_wrong_memory_makes_a_wrong_plan_and_nothing_is_sent_by_it(studio: Stu
     studio.balances()
 
 
+def test_a_wrong_memory_is_forgotten_by_the_run_that_finds_it(studio: Studio) -> None:
+    studio.pictures(1)
+    studio.run()
+    new = studio.root / "pictures" / "001.png"
+    new.write_bytes(same_size(1))
+    memory = remember(studio)
+    known = remembered(memory)
+    forged(memory, new, same_size(2))
+    assert studio.run().code == 1
+    assert (studio.settled, remembered(memory)) == (39_000, known - 1)
+    # So the next one, which nobody told to look again, plans what is there.
+    ended = studio.run()
+    assert ended.code == 0, ended
+    assert (studio.settled, studio.outputs()) == (78_000, ["000.png", "001.png"])
+
+
 def test_what_is_signed_is_read_again(studio: Studio) -> None:
     studio.pictures(1)
     studio.run()
