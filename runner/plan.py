@@ -65,6 +65,14 @@ class Draft:
         """What a message calls it: its source picture, or without one its result."""
         return self.source_path or self.output_path
 
+    @property
+    def missing(self) -> str:
+        """What a message calls it that says it is not there: as `told`, but its own result where its source is one.
+
+        The source has a line of its own then, or is there; and more than one thing may be made of it.
+        """
+        return self.told if self.origin is None else self.output_path
+
 
 @dataclass(frozen=True, slots=True)
 class Paid:

@@ -404,7 +404,7 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
     for done in tally.troubles:
         lines.append(f"  {done.kind}  {clean(done.item.draft.told)}: {clean(done.message or done.remark or '')}")
     for item in made.of("hold"):
-        lines.append(f"  held back  {clean(item.draft.told)}: {clean(item.reason)}")
+        lines.append(f"  held back  {clean(item.draft.missing)}: {clean(item.reason)}")
     for item in made.of("unsuitable"):
         lines.append(f"  unsuitable  {clean(item.draft.told)}: {clean(item.reason)}")
     if bought or restored or made.of("skip"):
@@ -422,7 +422,7 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         if session.wishes.again:
             again = "--reroll begins again with all of them"
         lines.append(f"left: {counted(len(tally.left), 'picture')}; {again}")
-        lines += [f"  {clean(item.draft.told)}" for item in tally.left[:20]]
+        lines += [f"  {clean(item.draft.missing)}" for item in tally.left[:20]]
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
     return "\n".join(lines)
@@ -493,8 +493,8 @@ def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[s
         "held": exact(tally.held_micros),
         "stop": None if tally.stop is None else {"kind": tally.stop.kind, "message": tally.stop.message},
         "interrupted": tally.interrupted,
-        "left": [item.draft.told for item in tally.left],
-        "later": [item.draft.told for item in made.of("later")],
+        "left": [item.draft.missing for item in tally.left],
+        "later": [item.draft.missing for item in made.of("later")],
         "pictures": told,
         **({"steps": by_step(made, tally)} if len(made.parts) > 1 else {}),
     }

@@ -228,7 +228,7 @@ def test_what_is_declined_stops_only_what_would_be_made_of_it(graph: Graph) -> N
         ("large", 2, 1),
         ("ground", 2, 1),
     ]
-    assert run["left"] == ["out/large/000.png"]
+    assert run["left"] == ["out/ground/000.webp"]
     assert [item for item in graph.actions() if item[2] != "skip"] == [
         ("large", "000", "hold"),
         ("ground", "000", "hold"),
@@ -274,6 +274,20 @@ def test_a_file_of_somebody_else_on_the_way_holds_what_is_made_of_it(graph: Grap
     assert ended.code == 1, ended
     assert graph.requests == 1
     assert (graph.studio.root / "out/large/000.png").read_text() == "mine"
+    # Each by its own name: what holds the second is what stands where the first goes.
+    assert "  held back  out/large/000.png: a file that omixa did not write" in ended.out
+    assert "  held back  out/ground/000.webp: made of `out/large/000.png`, which is held back" in ended.out
+
+
+def test_what_is_left_is_called_by_its_own_name(graph: Graph) -> None:
+    graph.studio.pictures(1)
+    graph.serve(month="0.07")
+    ended = graph.run("--json")
+    assert (ended.code, graph.requests) == (3, 1), ended
+    (run,) = json.loads(ended.out)["runs"]
+    assert sorted(run["left"]) == ["out/ground/000.webp", "out/large/000.png"]
+    (run,) = json.loads(graph.run("--limit", "1", "--json").out)["runs"]
+    assert (run["left"], run["later"]) == (["out/large/000.png"], ["out/ground/000.webp"])
 
 
 def test_a_kept_result_that_is_gone_is_taken_from_where_it_was_delivered(graph: Graph) -> None:
