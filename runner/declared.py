@@ -257,7 +257,7 @@ def _shape_problem(file: TomlFile, model: type[Declared], detail: ErrorDetails) 
         return Problem(kind, context["message"], place, label=context["label"], hint=context["hint"])
     field = _field_at(model, loc)
     code, message, label = _in_words(kind, _called(loc), found, field) or ("bad-value", detail["msg"], None)
-    hint = _table_hint(kind, loc, found, field) or quotes_hint(code, found)
+    hint = _table_hint(kind, loc, found, field, _model_at(model, (*loc, 0)) is not None) or quotes_hint(code, found)
     return Problem(code, message, place, label, hint=hint)
 
 
@@ -348,12 +348,15 @@ def _pair(key: str, value: object) -> str:
     return tomli_w.dumps({key: value}).strip()
 
 
-def _table_hint(kind: str, loc: Loc, found: object, field: FieldInfo | None) -> str | None:
+def _table_hint(kind: str, loc: Loc, found: object, field: FieldInfo | None, is_of_tables: bool) -> str | None:
     """The way out for tables written with the wrong number of brackets, or as plain values."""
-    if kind == "list_type" and isinstance(found, dict):
-        return f"write `[[{_dotted(loc)}]]`, with two brackets"
+    if kind == "list_type" and is_of_tables:
+        brackets = f"`[[{_dotted(loc)}]]`, with two brackets"
+        return f"write {brackets}" if isinstance(found, dict) else f"write {brackets}, and its keys below it"
     if kind not in ("dict_type", "model_type"):
         return None
+    if isinstance(loc[-1], int):
+        return f"write `[[{_dotted(loc)}]]`, with two brackets, and its keys below it"
     if _is_tables(found):
         return f"write `[{_dotted(loc)}]`, with one bracket"
     if field is not None and field.examples and not any(isinstance(v, dict) for v in field.examples[0].values()):

@@ -122,7 +122,7 @@ def _step_source_problems(
                 message = f"{contract.model} takes no source picture, so its step has no `{key}`"
                 at = (*loc, key, 0) if key == "sources" else (*loc, key)
                 yield Problem("unexpected-key", message, file.place(at), hint="remove it")
-    elif contract is not None and not sources and "from" not in step:
+    elif contract is not None and not sources and "from" not in step and step.get("sources", []) == []:
         hint = 'add `from = "…"` with an earlier step, or `[[steps.sources]]` with a folder'
         yield Problem("missing-sources", "the step does not say which pictures it takes", file.place(loc), hint=hint)
     for position, source in enumerate(sources):
