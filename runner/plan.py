@@ -237,6 +237,11 @@ class Plan:
             found[item.draft.step] += 1
         return found
 
+    def paid(self, step: str) -> int:
+        """How many pictures of a step were paid for before; not those that share a purchase still to be made."""
+        own = (item for item in self.items if item.draft.step == step)
+        return sum(item.action in ("skip", "restore") and item.after is None for item in own)
+
     def of(self, action: Action) -> list[Item]:
         """The items with that decision, in order."""
         return [item for item in self.items if item.action == action]

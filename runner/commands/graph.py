@@ -72,11 +72,16 @@ def _remarks(recipe: "Recipe", settings: "Settings") -> "Mapping[str, str]":
 def _remark(made: "Plan", name: str) -> str:
     from runner.money import show
 
-    own = [item.action for item in made.items if item.draft.step == name]
+    own = [item for item in made.items if item.draft.step == name]
     (part,) = (part for part in made.parts if part.name == name)
-    paid, buys = sum(action in ("skip", "restore") for action in own), own.count("buy")
+    paid, buys = made.paid(name), made.buys[name]
+    shared = sum(item.action == "restore" for item in own if item.after is not None)
     told = [f"{paid} paid"] if paid else []
     if buys and part.price.expected_micros is not None:
         told.append(f"{buys} to buy, {show(buys * part.price.expected_micros, made.currency)}")
-    held = len(own) - paid - buys
-    return "; ".join([*told, *([f"{held} held back"] if held else [])]) or "nothing to do"
+    if shared:
+        told.append(f"{shared} the same as others")
+    held, unsuitable = (sum(item.action == action for item in own) for action in ("hold", "unsuitable"))
+    told += [f"{held} held back"] if held else []
+    told += [f"{unsuitable} unsuitable"] if unsuitable else []
+    return "; ".join(told) or "nothing to do"

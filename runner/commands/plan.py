@@ -156,12 +156,13 @@ def _steps(made: "Plan") -> str:
     for part in made.parts:
         own = [item for item in made.items if item.draft.step == part.name]
         buys = made.buys[part.name]
-        paid = sum(item.action in ("skip", "restore") for item in own)
         costs = [
             "?" if micros is None and buys else short(buys * (micros or 0))
             for micros in (part.price.expected_micros, part.price.ceiling_micros)
         ]
-        rows.append([part.name, part.origin or "–", part.model, str(len(own)), str(buys), str(paid), *costs])
+        rows.append(
+            [part.name, part.origin or "–", part.model, str(len(own)), str(buys), str(made.paid(part.name)), *costs]
+        )
     header = ["step", "from", "model", "pictures", "buy", "paid", f"expected, {made.currency}", "at most"]
     return table(header, rows, right={3, 4, 5, 6, 7})
 

@@ -242,6 +242,13 @@ def test_equal_pictures_are_bought_once_in_every_step(graph: Graph) -> None:
     graph.studio.picture("pictures/a.png", seed=1)
     graph.studio.picture("pictures/b.png", seed=1)
     assert graph.plan()["buy"] == 3
+    # What shares a purchase that is still to be made was not paid for.
+    planned = graph.studio.omixa("plan", "posters").out
+    assert [line.split()[3:6] for line in planned.splitlines() if line.startswith(("cut ", "large ", "ground "))] == [
+        ["2", "1", "0"]
+    ] * 3
+    drawn = graph.studio.omixa("graph", "posters", "--plan").out
+    assert drawn.count("1 to buy, 0.039 USD; 1 the same as others\n") == 3, drawn
     ended = graph.run()
     assert ended.code == 0, ended
     assert "bought 3 pictures for 0.117 USD, restored 3 without paying" in ended.out
