@@ -120,12 +120,14 @@ class Before:
 class Price:
     """What one request costs, in micro-units. `declared`: the operator's ceiling; the others: seen by the ledger.
 
-    None: not declared, or never seen.
+    None: not declared, or never seen. `mean_micros`: of what several models are expected to cost, seen or not; None: it
+    is the price of one model.
     """
 
     declared_micros: int | None
     highest_micros: int | None
     median_micros: int | None
+    mean_micros: int | None = None
 
     @property
     def ceiling_micros(self) -> int | None:
@@ -137,7 +139,9 @@ class Price:
 
     @property
     def expected_micros(self) -> int | None:
-        """The median that the ledger has seen; before the first bill, the ceiling."""
+        """The median that the ledger has seen; before the first bill, the ceiling. Of several models their mean."""
+        if self.mean_micros is not None:
+            return self.mean_micros
         return self.median_micros if self.median_micros is not None else self.ceiling_micros
 
 
@@ -292,7 +296,7 @@ def price_of(parts: Sequence[Part], counts: Mapping[str, int]) -> Price:
     if None in ceilings or None in expected:
         return Price(None, None, None)
     total = sum(_times(weight, micros) for weight, micros in zip(weights, expected, strict=True))
-    return Price(max(micros or 0 for micros in ceilings), None, -(-total // sum(weights)))
+    return Price(max(micros or 0 for micros in ceilings), None, None, -(-total // sum(weights)))
 
 
 def _times(count: int, micros: int | None) -> int:

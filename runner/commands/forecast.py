@@ -274,6 +274,8 @@ def _assumed(assumed: "Assumption", one: "Outlook") -> str:
     assert price.expected_micros is not None
     assert price.ceiling_micros is not None
     source = "median of what was billed" if price.median_micros is not None else "no bill seen yet: the ceiling"
+    if price.mean_micros is not None:
+        source = "the mean of what its steps expect"
     waits = "waits" if assumed.waiting == 1 else "wait"
     return (
         f"assumed of {assumed.recipe}: {counted(assumed.waiting, 'picture')} {waits} now and "

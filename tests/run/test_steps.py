@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +404,18 @@ def test_a_slot_of_a_schedule_buys_the_whole_graph(graph: Graph) -> None:
     assert (graph.requests, graph.studio.states()) == (6, {"settled": 6})
     looked = graph.studio.omixa("forecast", "--json")
     assert looked.code == 0, looked
+
+
+def test_a_forecast_calls_nothing_billed_that_was_not(graph: Graph) -> None:
+    graph.studio.pictures(1)
+    graph.write(top='schedule = { every = "1d" }')
+    for words in ([], ["schedule", "run-now", "posters", "--yes"]):
+        assert not words or graph.studio.omixa(*words).code == 0
+        graph.studio.picture("pictures/new.png", seed=8)
+        told = graph.studio.omixa("forecast", "--until", f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}").out
+        assert "(the mean of what its steps expect), at most 0.039 USD" in told, told
+        price = graph.plan()["price"]
+        assert (price["highest_seen"], price["median_seen"], price["ceiling"]) == (None, None, "0.039000")
 
 
 def test_an_empty_folder_makes_nothing_in_any_step(graph: Graph) -> None:
