@@ -106,6 +106,8 @@ def _of_recipe(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     for step in recipe.steps:
         yield from _of_pictures(step, root)
     for name, prompt in recipe.prompts.items():
+        if not name:  # of a model that takes no prompt: nobody wrote it
+            continue
         yield f"prompts.{name}", prompt.text
         if prompt.negative is not None:
             yield f"prompts.{name}.negative", prompt.negative

@@ -109,6 +109,16 @@ def test_a_step_more_is_told_in_words_and_costs_what_it_makes(graph: Scratch) ->
     assert words["steps.enlarge.prompt"] == "enlarge, restore"
 
 
+def test_a_prompt_that_nobody_wrote_is_no_change(graph: Scratch) -> None:
+    wordless = RECIPE[RECIPE.index("workspace") : RECIPE.index("[[steps]]")]
+    wordless += 'model = "stability-remove-background"\n[[sources]]\nfolder = "pictures"\n[output]\nfolder = "out"\n'
+    graph.write("recipes/posters.toml", wordless.replace("[labels]", "labels = {}\n").replace('client = "acme"', ""))
+    graph.commit()
+    keys = [one["key"] for one in only(graph.diff("main...HEAD"))["changes"]]
+    assert [key for key in keys if key.startswith("prompts")] == ["prompts.restore"]
+    assert "model" in keys
+
+
 def test_renamed_steps_and_reordered_keys_cost_nothing(graph: Scratch) -> None:
     text = RECIPE.replace('"restore"\nmodel', '"restored"\nmodel').replace('from = "restore"', 'from = "restored"')
     graph.write("recipes/posters.toml", text)
