@@ -24,6 +24,7 @@ import PIL  # its number alone: nothing of it is imported
 
 from runner import __version__
 from runner.contracts.contract import PictureLimits
+from runner.images.chunks import SUFFIXES
 from runner.images.picture import Picture, Unsuitable
 from runner.images.provenance import digests
 
@@ -228,8 +229,13 @@ def _picture_of(path: Path, row: _Row) -> Picture:
 
 
 def _is_whole(row: _Row) -> bool:
-    """Whether a row is of the kinds that were put in: SQLite keeps whatever it is given."""
-    return tuple(map(type, row[5:])) == _KINDS and len(row[5]) in (32, 64)
+    """Whether a row can have been put in: SQLite keeps whatever it is given, and disks forget."""
+    if tuple(map(type, row[5:])) != _KINDS:
+        return False
+    digests, media_type, width, height, flags = row[5:]
+    if not media_type:  # a result, of which nothing but its digests is remembered
+        return len(digests) in (32, 64) and not (width or height or flags)
+    return len(digests) == 32 and media_type in SUFFIXES and min(width, height) > 0 and 0 <= flags <= 7
 
 
 def _opened(file: Path) -> sqlite3.Connection | None:

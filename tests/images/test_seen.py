@@ -233,12 +233,21 @@ def of_other_kinds(memory: Path) -> None:
     database.close()
 
 
+def of_no_picture(memory: Path) -> None:
+    """Of the right kinds, and nothing that was ever seen in a picture."""
+    with sqlite3.connect(memory) as database:
+        for number, change in enumerate(("media_type = 'text/plain'", "width = 0", "flags = 99")):
+            database.execute(f"UPDATE files SET {change} WHERE name = ?", (f"{number}.png",))
+    database.close()
+
+
 def emptied(memory: Path) -> None:
     memory.write_bytes(b"")
 
 
 @pytest.mark.parametrize(
-    "damage", [garbage, cut_off, overwritten, of_a_later_version, without_its_tables, of_other_kinds, emptied]
+    "damage",
+    [garbage, cut_off, overwritten, of_a_later_version, without_its_tables, of_other_kinds, of_no_picture, emptied],
 )
 def test_a_memory_that_is_damaged_is_begun_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     memory = tmp_path / "seen.db"
