@@ -75,7 +75,7 @@ def test_what_is_signed_is_read_again(studio: Studio) -> None:
     wrong, right = keys(studio), keys(studio, "--verify")
     assert wrong != right
     forged(remember(studio), new, same_size(3))
-    now = keys(studio, "--out", "plan.json")
+    now = keys(studio, "--out", str(studio.root / "plan.json"))
     assert now not in (wrong, right)
     assert now == keys(studio, "--verify")
 
