@@ -453,12 +453,20 @@ def as_text(found: PlanFile, plan_digest: str) -> str:
         lines += ["", f"{clean(one.name)} · {clean(one.path)} · {clean(one.model)}"]
         if one.author is not None:
             lines.append(f"written by {clean(one.author)}")
+        is_graph = one.prices is not None
         rows = [
-            [clean(item.source) or "–", clean(item.output), clean(item.prompt) or "–", clean(item.preset) or "–"]
+            [
+                *([clean(item.step)] if is_graph else []),
+                clean(item.source) or "–",
+                clean(item.output),
+                clean(item.prompt) or "–",
+                clean(item.preset) or "–",
+            ]
             for item in one.items
             if item.action == "buy"
         ]
-        lines.append(table(["source", "output", "prompt", "preset"], rows, right=set()) if rows else "nothing to buy")
+        header = [*(["step"] if is_graph else []), "source", "output", "prompt", "preset"]
+        lines.append(table(header, rows, right=set()) if rows else "nothing to buy")
         cost = f"expected {show(money.declared(one.expected_cost), unit)}"
         lines.append(f"{counted(one.buy, 'picture')}, {cost}, at most {show(money.declared(one.worst_cost), unit)}")
     lines += ["", f"in all {counted(found.buy_count, 'picture')}"]

@@ -1,6 +1,7 @@
 """An approved plan of several steps: what is made of what was approved is bought, and nothing else."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +53,9 @@ def test_the_whole_graph_is_approved_and_bought_once(steps: Steps) -> None:
         (True, True),
         (True, True),
     ] * 3
-    assert steps.house.approve(amount="0.351").code == 0
+    shown = steps.house.approve(amount="0.351")
+    assert shown.code == 0
+    assert re.search(r"^large +out/cut/000.png +out/large/000.png +crisp +–$", shown.out + shown.err, re.MULTILINE)
     ended = steps.house.run_plan()
     assert ended.code == 0, ended
     assert "bought 9 pictures for 0.351 USD" in ended.out
