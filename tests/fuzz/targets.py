@@ -326,7 +326,7 @@ def output_name(data: bytes) -> None:
     template, _, rest = data.decode("utf-8", "surrogateescape").partition("\0")
     parts = [part for part in rest.replace("\0", "").split("/") if part not in ("", ".", "..")]
     rel = "/".join(part[:200] for part in parts) or "a.png"
-    if not items._is_recordable(Path(rel)) or not items._is_recordable(Path(template)):
+    if not items._is_recordable(rel) or not items._is_recordable(template):
         return
     file = TomlFile(Path("one.toml"), "one.toml", "", {})
     if list(recipe_checks.output_name_problems(file, ("output", "name"), template)):

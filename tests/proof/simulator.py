@@ -549,11 +549,9 @@ class World:
                 execution.Purchase,
                 run_id=run_id,
                 run=process.run,
-                contract=CONTRACT,
+                terms={"": execution.Terms(CONTRACT, self.ceiling, "png", None)},
                 caps=process.caps,
-                ceiling_micros=self.ceiling,
-                output_format="png",
-                flatten=None,
+                follow=lambda item, _: item,  # no recipe here has several steps
                 work=means.work / process.run.uid,  # type: ignore[union-attr]
                 again=process.again,
                 concurrency=workers,
