@@ -161,7 +161,16 @@ def test_who_gave_up_holds_nothing_when_the_gate_comes_after_all(path: Path) -> 
     assert written(path) == ["held", "mine", "theirs"]
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """As a program in the foreground does: what a shell starts in the background ignores Ctrl-C, also the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @LISTS_LOCKS
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_while_waiting_holds_nothing_either(path: Path) -> None:
     with holding(path, "wait") as holder, Database(path) as database:
         main = threading.get_ident()
