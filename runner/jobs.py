@@ -30,15 +30,12 @@ if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only a
     from runner.execution import Purchase, Tally
     from runner.images.seen import Seen
 
-# Step, source path, prompt and preset name.
-PlaceOf = tuple[str, str, str, str]
-
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the caller asks beyond the recipe. `limit` None: no limit; `slot` None: started by hand.
 
-    `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`place_of`); None: all.
+    `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`Draft.place`); None: all.
     `verify`: look into every file again, whatever was seen of it before; `keep` False: write down nothing of it.
     """
 
@@ -46,7 +43,7 @@ class Wishes:
     limit: int | None = None
     canary: int | None = None
     slot: str | None = None
-    only: frozenset[PlaceOf] | None = None
+    only: frozenset[tuple[str, str, str, str]] | None = None
     verify: bool = False
     keep: bool = True
 
@@ -145,7 +142,7 @@ def make_plan(
     with seen(settings, verify=wishes.verify, keep=wishes.keep) as memory:
         drafts = draft(recipe, wanted, settings.root, seen=memory)
         if wishes.only is not None:
-            drafts = [one for one in drafts if place_of(one) in wishes.only]
+            drafts = [one for one in drafts if one.place in wishes.only]
         made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after, seen=memory)
     problems = policy.plan_problems(made, recipe, settings)
     if problems:
@@ -203,11 +200,6 @@ def plan_of(
                 "the most that one request may cost",
             )
     return made
-
-
-def place_of(one: Draft) -> PlaceOf:
-    """Which of a recipe's items it is, whatever is in the picture: step, source path, prompt and preset name."""
-    return one.step, one.source_path, one.prompt_name, one.preset_name
 
 
 def _facts(

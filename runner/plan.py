@@ -51,6 +51,11 @@ class Draft:
     lineage: str | None = None
 
     @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Which of a recipe's items it is, whatever is in the picture: step, source path, prompt and preset name."""
+        return self.step, self.source_path, self.prompt_name, self.preset_name
+
+    @property
     def awaits(self) -> bool:
         """Whether the picture that it is to be made of is still to be bought."""
         return self.origin is not None and self.key is None and self.fault is None

@@ -347,7 +347,7 @@ _UNPRICED = FrozenPrice(ceiling=None, expected=None)
 
 def _touched(frozen: FrozenRecipe, plan: Plan) -> Iterator[Problem]:
     """What is to be bought, and is not what it was."""
-    now = {_place(item.draft): item for item in plan.items}
+    now = {item.draft.place: item for item in plan.items}
     made = {item.draft.output_path: item for item in plan.items}
     found: dict[str, list[str]] = {}
     for item in frozen.items:
@@ -414,12 +414,8 @@ def _change_of_request(item: FrozenItem, draft: Draft) -> str | None:
     return "output-changed" if draft.output_path != item.output else None
 
 
-def _place(draft: Draft) -> tuple[str, str, str, str]:
-    return draft.step, draft.source_path, draft.prompt_name, draft.preset_name
-
-
 def place_of(item: FrozenItem) -> tuple[str, str, str, str]:
-    """Which of a recipe's items it is (`jobs.place_of`)."""
+    """Which of a recipe's items it is (`Draft.place`)."""
     return item.step, item.source, item.prompt, item.preset
 
 
@@ -428,7 +424,7 @@ def only(frozen: FrozenRecipe, plan: Plan) -> Plan:
     approved = {place_of(one) for one in frozen.items if one.action == "buy"}
 
     def kept(item: Item) -> Item:
-        if item.action != "buy" or _place(item.draft) in approved:
+        if item.action != "buy" or item.draft.place in approved:
             return item
         return replace(item, action="later", reason=f"not in the approved plan: {item.reason}", after=None)
 
