@@ -45,6 +45,17 @@ def box(one: Locator) -> dict[str, float]:
     return dict(found)
 
 
+def boxes(one: Locator, *selectors: str) -> list[dict[str, float]]:
+    """Where several parts of an element are, all at one instant: between two questions a page that still loads may move."""
+    question = """(element, selectors) => selectors.map(selector => {
+        const {x, y, width, height} = element.querySelector(selector).getBoundingClientRect();
+        return {x, y, width, height};
+    })"""
+    found = one.evaluate(question, list(selectors))
+    assert isinstance(found, list)
+    return found
+
+
 def style(one: Locator, name: str) -> str:
     found = one.evaluate("(element, name) => getComputedStyle(element).getPropertyValue(name)", name)
     assert isinstance(found, str)
@@ -159,7 +170,8 @@ def test_both_pictures_lie_exactly_over_each_other(started: Browser, file: Path)
     with opened(started, file) as page:
         pair = page.locator(".slides").first
         pair.scroll_into_view_if_needed()
-        assert box(pair.locator(".before img")) == box(pair.locator(".after img"))
+        before, after = boxes(pair, ".before img", ".after img")
+        assert before == after
         for side in ("before", "after"):
             assert pair.locator(f".{side} img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
 
@@ -172,7 +184,7 @@ def test_without_scripts_the_table_is_there_and_both_pictures_are_seen(started: 
 
 
 def assert_side_by_side(page: Page) -> None:
-    before, after = (box(page.locator(f".pair .{side} img").first) for side in ("before", "after"))
+    before, after = boxes(page.locator("body"), ".pair .before img", ".pair .after img")
     assert before["x"] + before["width"] <= after["x"]
     assert before["width"] > 50
     assert before["y"] == after["y"]
