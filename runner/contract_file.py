@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,11 +29,9 @@ from runner.declared import (
     size_problems,
     wrong,
 )
-from runner.diagnostics import Place, Problem, Problems, did_you_mean
+from runner.diagnostics import Problem, Problems, did_you_mean
 from runner.tomlfile import Loc, TomlFile, read
 
-FOLDER = "contracts"
-FILES_MAX = 100
 PIXELS_MAX = 64_000_000  # what is decoded here at all
 
 _ITEMS_MAX: dict[Loc, int] = {("fields",): 50, ("fields", "*", "accepted"): 200}
@@ -171,25 +169,6 @@ class ContractFile(Declared):
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
-
-
-def load_all(root: Path) -> tuple[dict[str, Contract | None], list[Problem]]:
-    """Every model of the project at `root`: those of the package, then those of its files, and every problem.
-
-    None stands for a model whose file has problems: it is known, and nothing can be said against its options.
-    """
-    known: dict[str, Contract | None] = dict(CONTRACTS)
-    paths = sorted(islice((root / FOLDER).glob("*.toml"), FILES_MAX + 1))
-    problems: list[Problem] = []
-    if len(paths) > FILES_MAX:
-        hint = "remove those that no recipe names"
-        message = f"{FOLDER}/ has more than {FILES_MAX} contracts"
-        return known, [Problem("too-many-files", message, Place(FOLDER), hint=hint)]
-    for path in paths:
-        name, contract, found = load(path, root, known)
-        problems += found
-        known.setdefault(name, contract)
-    return known, problems
 
 
 def load(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from runner import contract_file
+from runner import known_models
 from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.contracts import CONTRACTS
@@ -78,7 +78,7 @@ def contracts(start: str | None) -> dict[str, Contract]:
         if start is not None:
             raise
         return dict(CONTRACTS)
-    known, problems = contract_file.load_all(root)
+    known, problems = known_models.load_all(root)
     if problems:
         raise Problems(problems)
     return {model: contract for model, contract in known.items() if contract is not None}

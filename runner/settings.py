@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, JsonValue, ValidationError, WithJsonSchema
 
-from runner import contract_file, slots
+from runner import known_models, slots
 from runner.contracts import CONTRACTS
 from runner.contracts.contract import Contract, OptionValue
 from runner.contracts.contract import Field as ContractField
@@ -814,7 +814,7 @@ def load_with_names(root: Path) -> tuple[Settings | None, Names, list[Problem]]:
 
     What is wrong with contract files is among the problems.
     """
-    contracts, of_contracts = contract_file.load_all(root)
+    contracts, of_contracts = known_models.load_all(root)
     try:
         file = read(root / FILE_NAME, FILE_NAME)
     except Problems as error:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner.contract_file import FOLDER as CONTRACTS
 from runner.declared import absolute, is_path, real
 from runner.diagnostics import Problem, Problems
+from runner.known_models import FOLDER as CONTRACTS
 from runner.project import load_all
 from runner.recipe import FOLDER, Recipe
 from runner.revisions import PICTURES, Entry, Repository, Revision, Store, Tree, above

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from runner import approvals, contract_file
+from runner import approvals, known_models
 from runner import recipe as recipes
 from runner.declared import shown_path
 from runner.diagnostics import Problem, Problems
@@ -196,7 +196,7 @@ class Watch:
     def _sign(self) -> Any:
         """What tells whether a file has changed: place, size, moment of change, inode."""
         files = [
-            file for folder in (contract_file.FOLDER, recipes.FOLDER) for file in (self.root / folder).glob("*.toml")
+            file for folder in (known_models.FOLDER, recipes.FOLDER) for file in (self.root / folder).glob("*.toml")
         ]
         places = [self.root / FILE_NAME, self.root / ".git" / "HEAD", *sorted(files)]
         found = []

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from runner import contract_file, project, settings
+from runner import contract_file, known_models, project, settings
 from runner.cli import main
 from runner.commands.schema import schema
 from runner.contracts import CONTRACTS
@@ -119,14 +119,14 @@ def test_what_models_prints_can_be_written_in_a_file(root: Path) -> None:
 
 
 def test_without_a_folder_there_are_the_models_of_the_package(tmp_path: Path) -> None:
-    assert contract_file.load_all(tmp_path) == (dict(CONTRACTS), [])
+    assert known_models.load_all(tmp_path) == (dict(CONTRACTS), [])
 
 
 def test_a_file_that_leads_out_of_the_project_is_not_read(root: Path) -> None:
     outside = root.parent / "outside.toml"
     outside.write_text(tomli_w.dumps(DRAW))
     (root / "contracts/one.toml").symlink_to(outside)
-    _, problems = contract_file.load_all(root)
+    _, problems = known_models.load_all(root)
     assert [problem.message for problem in problems] == [
         "`contracts/one.toml` is a link to a file outside the project, so it is not read"
     ]
@@ -135,11 +135,11 @@ def test_a_file_that_leads_out_of_the_project_is_not_read(root: Path) -> None:
 def test_there_may_be_a_hundred_files_and_not_one_more(root: Path) -> None:
     for number in range(101):
         put(root, {**DRAW, "model": f"draw-{number}"}, f"{number:03}")
-    known, problems = contract_file.load_all(root)
+    known, problems = known_models.load_all(root)
     assert [problem.code for problem in problems] == ["too-many-files"]
     assert known == CONTRACTS
     (root / "contracts/000.toml").unlink()
-    known, problems = contract_file.load_all(root)
+    known, problems = known_models.load_all(root)
     assert (len(known), problems) == (101, [])
 
 

@@ -46,8 +46,8 @@ def run(*, project: str | None, files: list[str], check: bool, diff: bool, **_: 
 
 def _chosen(project: str | None, files: "Sequence[str]") -> dict[Path, str]:
     """The files to lay out, each once, and how they are called. Raises UsageError."""
-    from runner.contract_file import FOLDER
     from runner.declared import shown_path
+    from runner.known_models import FOLDER
     from runner.project import find_root, recipe_paths
     from runner.settings import FILE_NAME
 
@@ -94,9 +94,9 @@ class _Done:
         """Lay out one file."""
         import sys
 
-        from runner.contract_file import FOLDER
         from runner.diagnostics import Problems
         from runner.errors import OmixaError
+        from runner.known_models import FOLDER
         from runner.settings import FILE_NAME
         from runner.tomlfile import read
 

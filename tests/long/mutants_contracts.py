@@ -115,7 +115,7 @@ CONTRACTS = (
         "watch-misses-contracts",
         "a scheduler reads contract files again when they change",
         "runner/watch.py",
-        "for folder in (contract_file.FOLDER, recipes.FOLDER)",
+        "for folder in (known_models.FOLDER, recipes.FOLDER)",
         "for folder in (recipes.FOLDER,)",
         "tests/schedule/test_steps.py -k contract",
     ),

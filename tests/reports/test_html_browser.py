@@ -46,7 +46,7 @@ def box(one: Locator) -> dict[str, float]:
 
 
 def boxes(one: Locator, *selectors: str) -> list[dict[str, float]]:
-    """Where several parts of an element are, all at one instant: between two questions a page that still loads may move."""
+    """Where parts of an element are, all at one instant: between two questions a page that still loads may move."""
     question = """(element, selectors) => selectors.map(selector => {
         const {x, y, width, height} = element.querySelector(selector).getBoundingClientRect();
         return {x, y, width, height};
