@@ -1,6 +1,7 @@
 """A scheduler over a real project, ledger and endpoint; only the calendar is the test's own."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,6 +81,11 @@ class Office:
 
     def states(self, recipe: str | None = None) -> list[str]:
         return [state for _, state, _ in self.slots(recipe)]
+
+    def running(self) -> None:
+        """Wait until a slot runs."""
+        pause = threading.Event()
+        assert any("running" in self.states() or pause.wait(0.01) for _ in range(3000))
 
     def actions(self) -> list[str]:
         return [action for action, _ in self.told]

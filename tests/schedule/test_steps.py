@@ -103,6 +103,8 @@ def test_with_queue_it_waits_for_the_run_before_it(open_office: Callable[..., Of
     office.studio.pictures(1)
     office.step()
     office.step(wait=False, hours=1)
+    # Its thread has only just been started: as long as it waits itself, another cannot wait for it.
+    office.running()
     office.step(hours=1)
     assert office.states() == ["ran", "waiting"]
     office.step(seconds=1)
