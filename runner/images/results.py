@@ -140,9 +140,11 @@ def _edge_strength(grey: Image.Image, mask: Image.Image) -> float:
     wanted = left = sum(steps) / 50
     strength = 0.0
     for level in range(255, 0, -1):
-        taken = min(left, steps[level])
-        strength += taken * level
-        left -= taken
+        if steps[level] >= left:
+            strength += left * level
+            break
+        strength += steps[level] * level
+        left -= steps[level]
     return strength / wanted if wanted else 0.0
 
 
@@ -248,7 +250,8 @@ def _png_reduced(file: BinaryIO, header: Header, size_bytes: int, size: tuple[in
         png = _png((b"IHDR", shape), *palette, (b"IDAT", zlib.compress(above + data, 0)), (b"IEND", b""))
         with damage_as_unusable(), PngImageFile(BytesIO(png)) as band:
             band.load()
-            above = b"\0" + band.crop((0, count, header.width, count + 1)).tobytes()
+            if done + count < header.height:
+                above = b"\0" + band.crop((0, count, header.width, count + 1)).tobytes()
             whole.paste(_reduced(band.crop((0, 1, header.width, count + 1)), factor), (0, done // factor))
         done += count
     if done < header.height:
