@@ -58,7 +58,7 @@ bench: $(VENV)/.run
 	$(BIN)/python -m benchmarks.sending
 	$(BIN)/python -m benchmarks.processes
 	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.startup
 	@echo
 	@echo "docs/performance.md is made anew. What takes longer, or needs the development packages:"
 	@echo "  $(BIN)/python -m benchmarks.sending --full           as many pictures as the goals speak of, five rounds"

@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from runner.caps import caps_of
 from runner.diagnostics import masked
 from runner.identity import who
-from runner.jobs import caps_of
 from runner.ledger import alerting
 from runner.ledger.alerting import IN_FLIGHT, LEASE, WAITS, Alert, Alerting, Sending
 from runner.ledger.database import Database, moment

@@ -5,25 +5,25 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import __version__, images, items, plan, policy
+from runner.caps import caps_of
 from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.drafts import draft, made_of, shown
 from runner.errors import ExitCode, UsageError
 from runner.identity import author_of_file, git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
-from runner.ledger.values import Approved, Cap, RunFacts
+from runner.ledger.values import Approved, RunFacts
 from runner.money import short, show
 from runner.plan import Draft, Facts, Headroom, Item, Part, Plan
 from runner.project import load_all
 from runner.recipe import Recipe, Step
-from runner.settings import FILE_NAME, Settings, Workspace, ledger_path
-from runner.windows import PERIODS
+from runner.settings import FILE_NAME, Settings, ledger_path
 
 if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only ask
     from runner.booking import Means, Stop
@@ -64,23 +64,6 @@ def seen(settings: Settings, *, verify: bool, keep: bool) -> "Seen":
     from runner.images.seen import Seen
 
     return Seen(home(settings) / SEEN, trust=not verify, keep=keep)
-
-
-def clock() -> datetime:
-    """The time now, UTC. Commands hand it on; everything below takes it."""
-    return datetime.now(UTC)
-
-
-def caps_of(workspace: Workspace, recipe: Recipe | None = None, run_uid: str | None = None) -> list[Cap]:
-    """Every cap that one request falls under: the workspace's, the recipe's, and the run's. All must have room."""
-    caps = [Cap("workspace", "", period, workspace.budget[period]) for period in PERIODS if period in workspace.budget]
-    if recipe is not None:
-        caps += [
-            Cap("recipe", recipe.name, period, recipe.budget[period]) for period in PERIODS if period in recipe.budget
-        ]
-        if "run" in recipe.budget:
-            caps.append(Cap("run", run_uid or "", "run", recipe.budget["run"]))
-    return caps
 
 
 def refuse_clashes(recipes: Sequence[Recipe], settings: Settings) -> None:

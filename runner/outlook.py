@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
 from runner import forecast, images, jobs, slots, windows
+from runner.caps import caps_of
 from runner.diagnostics import Problems
 from runner.errors import UsageError
 from runner.forecast import SLOTS_MAX, Forecast, Gain, Grant, Line, Room
@@ -211,11 +212,11 @@ def _plan(
 
 def _rooms(workspace: Workspace, recipes: Sequence[Recipe], database: Database, at: datetime) -> list[Room]:
     """Every budget that a slot of these recipes can meet, in the order in which a refusal names them."""
-    caps = jobs.caps_of(workspace)
+    caps = caps_of(workspace)
     for recipe in recipes:
         caps += [
             Cap(cap.scope, recipe.name, cap.period, cap.cap_micros)
-            for cap in jobs.caps_of(workspace, recipe)
+            for cap in caps_of(workspace, recipe)
             if cap.scope != "workspace"
         ]
     zone = workspace.time_zone

@@ -16,7 +16,7 @@ from pathlib import Path
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from runner import approvals, jobs
+from runner import approvals, jobs, windows
 from runner.booking import Done
 from runner.errors import OmixaError
 from runner.identity import who
@@ -53,7 +53,7 @@ class Scheduler:
         log: Log,
         wake: Callable[[], None] = lambda: None,
         consent: bool = True,
-        now: Callable[[], datetime] = jobs.clock,
+        now: Callable[[], datetime] = windows.clock,
         uptime: Callable[[], Uptime | None] = clocks.uptime,
     ) -> None:
         self.database, self.log, self.wake, self.now = database, log, wake, now

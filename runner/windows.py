@@ -9,6 +9,11 @@ Period = Literal["day", "week", "month", "quarter", "year", "total"]
 PERIODS: tuple[Period, ...] = get_args(Period)
 
 
+def clock() -> datetime:
+    """The time now, UTC. Commands hand it on; everything below takes it."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """One span of the local calendar: `month 2026-11 Europe/Berlin`.

@@ -7,7 +7,7 @@ from datetime import datetime
 from runner import sandbox
 from runner.allocator import share_arenas
 from runner.booking import Means
-from runner.jobs import clock, home, results
+from runner.jobs import home, results
 from runner.ledger import clocks
 from runner.ledger.clocks import Uptime
 from runner.ledger.database import Database
@@ -15,6 +15,7 @@ from runner.ledger.ledger import Ledger
 from runner.providers.key import Key, read_key
 from runner.providers.omixa import OmixaProvider
 from runner.settings import SANDBOX, Settings, Workspace
+from runner.windows import clock
 from runner.witness import Witness
 
 

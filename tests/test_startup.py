@@ -59,6 +59,21 @@ def test_what_a_command_needs_is_imported_when_it_runs() -> None:
     assert {"runner.commands.schema", "pydantic"} <= imported("schema")
 
 
+def test_who_only_looks_at_budgets_does_without_sqlalchemy(tmp_path: Path) -> None:
+    project = ["-C", str(tmp_path)]
+    imported(*project, "init")
+    imported(*project, "run", "first")
+    found = imported(*project, "budget")
+    assert "runner.ledger.standing" in found
+    assert "sqlalchemy" not in packages(found)
+
+
+def test_a_project_without_contract_files_does_not_load_what_reads_them(tmp_path: Path) -> None:
+    project = ["-C", str(tmp_path)]
+    imported(*project, "init")
+    assert "runner.contract_file" not in imported(*project, "check")
+
+
 def test_help_imports_nothing_heavy_and_no_command() -> None:
     found = imported("--help")
     assert not packages(found) & HEAVY

@@ -167,7 +167,7 @@ def _utc(moment: str) -> str:
 
 def _test(project: str | None, name: str | None) -> int:
     from runner import alerts
-    from runner.jobs import clock
+    from runner.windows import clock
 
     with reading.ledger(project, create=True) as (settings, database):
         wanted = _named(settings, name)
@@ -214,10 +214,10 @@ def told(done: "list[Sending]") -> int:
 
 def _check(project: str | None) -> int:
     from runner import alerts
-    from runner.jobs import clock
     from runner.mailing import Postman
     from runner.ringing import contradicted
     from runner.terminal import clean
+    from runner.windows import clock
 
     with reading.ledger(project, create=True) as (settings, database):
         recipes, invalid = _recipes(settings.root)
@@ -254,9 +254,9 @@ def _digest(path: "Path") -> str | None:
 def _retry(project: str | None) -> int:
     from runner import alerts
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.alerting import Alerting
     from runner.terminal import counted
+    from runner.windows import clock
 
     with reading.ledger(project) as (settings, database):
         at = clock()

@@ -40,7 +40,7 @@ def run(
     """Show what is approved, ask, and write the approval beside the plan. Opens no socket and no ledger."""
     from pathlib import Path
 
-    from runner import approvals, jobs
+    from runner import approvals, windows
     from runner.errors import ExitCode, UsageError
     from runner.trail import approval
 
@@ -52,7 +52,7 @@ def run(
         return int(ExitCode.OK)
     if plan is None or max is None:
         raise UsageError("say which plan, and the most that it may cost", "omixa approve plan.json --max 12.00")
-    amount_micros, at = _amount(max), jobs.clock()
+    amount_micros, at = _amount(max), windows.clock()
     until = at + _span(expires)
     frozen = approvals.read_plan(Path(plan))
     settings = _settings(project)

@@ -104,10 +104,10 @@ def repair(project: str | None, note: str | None) -> int:
     """Make every balance anew from the attempts, when the chain is sound, and let a frozen ledger go on."""
     from runner.errors import ExitCode, FrozenError
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger import verify as checking
     from runner.ledger.ledger import Ledger
     from runner.terminal import clean
+    from runner.windows import clock
 
     kept = reading.note(note, "what happened to the ledger? it keeps your answer")
     with reading.ledger(project) as (_, database):
@@ -140,10 +140,10 @@ def purge(project: str | None, before: str | None, note: str | None) -> int:
     """Remove the prompts of attempts reserved before a day, and what may quote them; the chain stays whole."""
     from runner.errors import ExitCode, UsageError
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.ledger import Ledger
     from runner.reports.days import span
     from runner.terminal import counted
+    from runner.windows import clock
 
     kept = reading.note(note, "why are prompts purged? the ledger keeps it")
     if before is None:

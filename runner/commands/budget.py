@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from runner.ledger.database import Database
     from runner.ledger.values import Cap
     from runner.plan import Headroom
     from runner.recipe import Recipe
@@ -24,16 +23,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(*, project: str | None, workspace: str | None, json: bool, **_: object) -> int:
     """Show the windows that hold this moment. Writes nothing."""
     from runner.errors import ExitCode
-    from runner.jobs import clock
     from runner.ledger.database import moment, open_database
     from runner.project import find_root
     from runner.settings import ledger_path
+    from runner.windows import clock
 
     settings, recipes = _load(find_root(project))
     wanted = _wanted(settings, workspace)
     at = clock()
-    with open_database(ledger_path(settings), create=False) as database:
-        shown = [_of(one, recipes, database, at) for one in wanted]
+    with open_database(ledger_path(settings), create=False) as database, database.looking() as raw:
+        shown = [_of(one, recipes, raw, at) for one in wanted]
     if json:
         from json import dumps
 
@@ -76,10 +75,10 @@ def _wanted(settings: "Settings", name: str | None) -> "list[Workspace]":
     )
 
 
-def _of(workspace: "Workspace", recipes: "list[Recipe]", database: "Database", at: "datetime") -> dict[str, Any]:
+def _of(workspace: "Workspace", recipes: "list[Recipe]", raw: object, at: "datetime") -> dict[str, Any]:
     """A workspace with its windows and those of its recipes, as JSON has it; money as text with six decimals."""
-    from runner.jobs import caps_of
-    from runner.ledger import usage
+    from runner.caps import caps_of
+    from runner.ledger import standing
     from runner.ledger.database import moment
     from runner.ledger.values import Cap
     from runner.reports.levers import record
@@ -89,17 +88,22 @@ def _of(workspace: "Workspace", recipes: "list[Recipe]", database: "Database", a
         held += [(recipe.name, cap) for cap in caps_of(workspace, recipe) if cap.scope != "workspace"]
     if workspace.unlimited:
         held.insert(0, (None, Cap("workspace", "", "total", 0)))
-    rooms = usage.budgets(
-        database, workspace=workspace.account, zone=workspace.time_zone, caps=[cap for _, cap in held], at=at
-    )
+    account, zone = workspace.account, workspace.time_zone
+    rooms = standing.headrooms(raw, account, zone, [cap for _, cap in held], at)
     windows = [
-        _window(recipe, cap, room, unknown, capped=not (workspace.unlimited and cap.scope == "workspace"))
-        for (recipe, cap), (room, unknown) in zip(held, rooms, strict=True)
+        _window(
+            recipe,
+            cap,
+            room,
+            standing.unknown(raw, account, zone, cap, at),
+            capped=not (workspace.unlimited and cap.scope == "workspace"),
+        )
+        for (recipe, cap), room in zip(held, rooms, strict=True)
     ]
-    now = usage.moment_of(database, at)
-    active = [lever for lever in usage.all_levers(database) if lever.is_active(moment(now))]
-    stopped = usage.stopped(database, workspace.account, at=at)
-    doubt, frozen = usage.doubts(database)
+    now = standing.moment_of(raw, at)
+    active = [lever for lever in standing.all_levers(raw) if lever.is_active(moment(now))]
+    stopped = standing.stopped(raw, account, at)
+    doubt, frozen = standing.doubts(raw)
     return {
         "workspace": workspace.account,
         "currency": workspace.unit,

@@ -22,8 +22,7 @@ from runner.diagnostics import Problem, Problems, masked
 from runner.drafts import shown
 from runner.errors import DiskError, ExitCode, LedgerError, UsageError
 from runner.execution import FREE_BYTES_PER_REQUEST, stopped_text
-from runner.jobs import clock
-from runner.ledger import balance_check, tables, usage
+from runner.ledger import HEAD, balance_check, usage
 from runner.ledger.database import (
     NETWORK_FILE_SYSTEMS,
     SQLITE_VERSION_MIN,
@@ -48,6 +47,7 @@ from runner.settings import (
     ledger_path,
 )
 from runner.terminal import counted
+from runner.windows import clock
 
 # This program was written in that year: an earlier clock is wrong, and would book into windows long gone.
 YEAR_MIN = 2026
@@ -248,16 +248,16 @@ def _contents(path: Path, at: datetime) -> Iterator[Check]:
 
 def _tables(reached: str | None) -> Check:
     name = "ledger tables"
-    if reached == tables.HEAD:
+    if reached == HEAD:
         return Check(name, "ok", f"at {reached}, as this program wants them")
     if reached is None:
         return Check(name, "warn", "there are none yet", "the first run makes them")
     from runner.ledger import migrate  # Alembic costs half a second
 
     if reached in migrate.revisions():
-        message = f"at {reached}, this program wants {tables.HEAD}; what is in them was not checked"
+        message = f"at {reached}, this program wants {HEAD}; what is in them was not checked"
         return Check(name, "warn", message, "the next command that opens the ledger migrates it, after a backup")
-    message = f"at {reached}, written by a newer omixa; this program knows {tables.HEAD}"
+    message = f"at {reached}, written by a newer omixa; this program knows {HEAD}"
     return Check(name, "fail", message, "update omixa-runner; nothing was changed", ExitCode.LEDGER)
 
 

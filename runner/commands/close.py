@@ -60,10 +60,10 @@ def _close(
     from runner import __version__
     from runner.errors import ExitCode, FrozenError, UsageError
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger import closing, owners, usage, verify
     from runner.ledger.ends import ledger_uid
     from runner.settings import ledger_path
+    from runner.windows import clock
     from runner.witness import signing_key
 
     closing.window_of(label, "UTC")  # before anything is read
@@ -125,7 +125,7 @@ def _zone(settings: "Settings", database: "Database", account: str) -> str:
 def _witness(settings: "Settings", database: "Database") -> None:
     """A checkpoint over the closing, so that whoever takes it out again is found. Without one it is closed as well."""
     from runner.errors import OmixaError
-    from runner.jobs import clock
+    from runner.windows import clock
     from runner.witness import Witness
 
     try:

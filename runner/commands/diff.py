@@ -46,11 +46,11 @@ def run(
     **_: object,
 ) -> int:
     """Show what the change would do. 0: within every limit, 3: not, 2: what is compared has problems."""
-    from runner import jobs
+    from runner import windows
     from runner.errors import ExitCode
 
     limit, first_day = _amount(max_increase), _month(month)
-    found = compared(project, what, at=jobs.clock(), staged=staged, month=first_day, ledger=not no_ledger)
+    found = compared(project, what, at=windows.clock(), staged=staged, month=first_day, ledger=not no_ledger)
     if limit is not None:
         from runner.comparison import over
 

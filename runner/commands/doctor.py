@@ -42,8 +42,8 @@ def run(*, project: str | None, json: bool, confirm_clock: bool, note: str | Non
 def _confirm_clock(project: str | None, note: str | None) -> None:
     from runner.commands import reading
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.ledger import Ledger
+    from runner.windows import clock
 
     kept = reading.note(note, "how do you know that the clock is right? the ledger keeps it")
     with reading.ledger(project, create=True) as (_, database):

@@ -59,7 +59,7 @@ def run(
     **_: object,
 ) -> int:
     """Show the forecast; opens no socket, needs no key, writes nothing."""
-    from runner import jobs
+    from runner import jobs, windows
     from runner.errors import ExitCode
     from runner.ledger.database import open_database
     from runner.outlook import outlook
@@ -75,7 +75,7 @@ def run(
     only = _named(recipes, root, changed)
     gains = _gains(gain, {recipe.name for recipe in new})
     wanted = _workspaces(settings, workspace, new, only)
-    at = jobs.clock()
+    at = windows.clock()
     with open_database(ledger_path(settings), create=False) as database:
 
         def looked(those: "Sequence[Recipe]") -> "list[Outlook]":

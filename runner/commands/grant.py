@@ -60,13 +60,13 @@ def run(
 
 
 def _give(project: str | None, amount: str, workspace: str, period: str, until: str | None, reason: str) -> None:
+    from runner.caps import caps_of
     from runner.errors import UsageError
     from runner.identity import who
-    from runner.jobs import caps_of, clock
     from runner.ledger import usage
     from runner.ledger.ledger import Ledger
     from runner.money import declared, show
-    from runner.windows import local_text
+    from runner.windows import clock, local_text
 
     try:
         micros = declared(amount)
@@ -122,10 +122,10 @@ def _span(owner: "Workspace", period: str, until: str | None, at: "datetime") ->
 
 def _end(project: str | None, number: int, note: str) -> None:
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger import usage
     from runner.ledger.ledger import Ledger
     from runner.money import show
+    from runner.windows import clock
 
     with reading.ledger(project) as (settings, database):
         ended = Ledger(database).end_grant(number, note=note, who=who(), at=clock())

@@ -60,12 +60,14 @@ def run(
 
 def _remarks(recipe: "Recipe", settings: "Settings") -> "Mapping[str, str]":
     """What each step has paid for and would buy, in words, by its name."""
-    from runner import jobs
+    from runner import jobs, windows
     from runner.ledger.database import open_database
     from runner.settings import ledger_path
 
     with open_database(ledger_path(settings), create=False) as database:
-        made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=jobs.clock(), wishes=jobs.Wishes())
+        made = jobs.make_plan(
+            recipe, settings, database, jobs.results(settings), at=windows.clock(), wishes=jobs.Wishes()
+        )
     return {part.name: _remark(made, part.name) for part in made.parts}
 
 

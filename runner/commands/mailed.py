@@ -16,8 +16,8 @@ def send(project: str | None, name: str) -> int:
     from runner import alerts, mailing
     from runner.commands.alert import told
     from runner.diagnostics import Problems
-    from runner.jobs import clock
     from runner.terminal import clean
+    from runner.windows import clock
 
     with reading.ledger(project, create=True) as (settings, database):
         order = _named(settings, name)
@@ -49,7 +49,7 @@ def listing(project: str | None, *, as_json: bool) -> int:
 
     from runner import mailing
     from runner.errors import ExitCode
-    from runner.jobs import clock
+    from runner.windows import clock
 
     with reading.ledger(project) as (settings, database):
         found = [_record(one) for one in mailing.standings(settings, database, at=clock())]

@@ -42,7 +42,7 @@ def run(
     **_: object,
 ) -> int:
     """Show the plans; opens no socket, needs no key, and writes nothing but the file of --out and what was seen."""
-    from runner import jobs
+    from runner import jobs, windows
     from runner.errors import ExitCode, UsageError
     from runner.ledger.database import open_database
     from runner.project import find_root, load
@@ -59,7 +59,7 @@ def run(
     plans: list[Plan] = []
     # A frozen plan says of which ledger it is, so there must be one.
     with open_database(ledger_path(settings), create=out is not None) as database:
-        at = jobs.clock()
+        at = windows.clock()
         for recipe in found:
             made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=at, wishes=wishes, after=plans)
             plans.append(made)

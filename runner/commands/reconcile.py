@@ -166,9 +166,8 @@ def _days(days: dict[str, Any], zone: str) -> tuple[int | None, int | None, str]
 
     from runner.errors import UsageError
     from runner.invoices.file import micros_of
-    from runner.jobs import clock
     from runner.reports.days import asked
-    from runner.windows import local_day
+    from runner.windows import clock, local_day
 
     periods = {period: days[period] for period, _ in PERIODS}
     span = asked(days["first_day"], days["last_day"], **periods, today=local_day(clock(), zone))
@@ -187,8 +186,8 @@ def _applied(told: "Reconciliation", settings: "Settings", database: "Database")
 
     from runner.errors import OmixaError, UsageError
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.reconciling import Reconciling, Source
+    from runner.windows import clock
     from runner.witness import Witness
 
     if database.path is None:

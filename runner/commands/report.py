@@ -60,13 +60,12 @@ def run(
 
         return mailed.listing(project, as_json=json) if send is None else mailed.send(project, send)
     from runner.errors import ExitCode, UsageError
-    from runner.jobs import clock
     from runner.reports import FORMATS, GALLERY, by_ending
     from runner.reports.days import asked
     from runner.reports.made import Wanted, write
     from runner.reports.output import output
     from runner.reports.report import LABEL, parse_keys
-    from runner.windows import local_day
+    from runner.windows import clock, local_day
 
     wanted = format or by_ending(out or "") or "text"
     chosen = FORMATS[wanted]

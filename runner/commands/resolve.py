@@ -37,7 +37,7 @@ def run(
 ) -> int:
     """Resolve one attempt, or list those that wait."""
     from runner.errors import ExitCode, UsageError
-    from runner.jobs import clock
+    from runner.windows import clock
 
     if id is None:
         if billed is not None or not_billed or note is not None:

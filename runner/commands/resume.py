@@ -17,10 +17,10 @@ def run(*, project: str | None, workspace: str | None, note: str | None, **_: ob
     """End the stops and breaches of a workspace, or those that stop everything, with a note."""
     from runner.errors import ExitCode
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger import usage
     from runner.ledger.ledger import Ledger
     from runner.terminal import clean
+    from runner.windows import clock
 
     kept = reading.note(note, "why may it go on? the ledger keeps it")
     with reading.ledger(project) as (settings, database):

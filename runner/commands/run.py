@@ -172,11 +172,11 @@ class _Session:
         """What is left to buy of an approved plan. Raises ApprovalRefused, with every reason why it must not be."""
         from pathlib import Path
 
-        from runner import approvals, jobs
+        from runner import approvals, jobs, windows
 
         workspace = frozen.plan.workspace.name
         # First of all, what a dead run of this plan has left.
-        at = self.means(workspace, stack).now() if workspace in self.settings.workspaces else jobs.clock()
+        at = self.means(workspace, stack).now() if workspace in self.settings.workspaces else windows.clock()
         files = approvals.approval_files(frozen.path) if named is None else [Path(one) for one in named]
         cleared = approvals.clear(frozen, files, self.settings, self.database, at=at)
         jobs.refuse_clashes(cleared.recipes, self.settings)

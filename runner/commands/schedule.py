@@ -101,11 +101,11 @@ def run(*, project: str | None, action: str, **options: Any) -> int:
 
 def _list(project: str | None, *, as_json: bool) -> None:
     from runner.diagnostics import Problems
-    from runner.jobs import clock
     from runner.ledger.database import open_database
     from runner.project import find_root, load_all, recipe_paths
     from runner.settings import ledger_path
     from runner.terminal import clean, table
+    from runner.windows import clock
 
     root, at = find_root(project), clock()
     settings, recipes, problems = load_all(root, [])
@@ -179,7 +179,7 @@ def _line(
 
 
 def _next(project: str | None, names: list[str], until: str | None, limit: int, *, as_json: bool) -> None:
-    from runner import jobs
+    from runner import jobs, windows
     from runner.commands.forecast import asked_day
     from runner.diagnostics import Problems
     from runner.ledger.database import moment, open_database
@@ -197,7 +197,7 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
     if settings is None:
         raise Problems(problems)
     with open_database(ledger_path(settings), create=False) as database:
-        found = outlook(settings, recipes, database, jobs.results(settings), at=jobs.clock(), until=last)
+        found = outlook(settings, recipes, database, jobs.results(settings), at=windows.clock(), until=last)
     coming = [(slot, one) for one in found for slot in one.forecast.slots if slot.recipe in wanted]
     coming.sort(key=lambda pair: (pair[0].at, pair[0].recipe))
     shown = coming[:limit]
@@ -387,7 +387,7 @@ def _missed_text(one: dict[str, Any]) -> str:
 
 def _price(name: str, settings: "Settings", database: "Database") -> dict[str, Any]:
     """What a run of a recipe would buy now."""
-    from runner import jobs
+    from runner import jobs, windows
     from runner.diagnostics import Problems
     from runner.errors import OmixaError
     from runner.project import load
@@ -395,7 +395,7 @@ def _price(name: str, settings: "Settings", database: "Database") -> dict[str, A
     told: dict[str, Any] = dict.fromkeys(("pictures", "expected_micros", "worst_micros", "currency", "problem"))
     try:
         _, (recipe,) = load(settings.root, [name])
-        at = jobs.clock()
+        at = windows.clock()
         made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=at, wishes=jobs.Wishes())
     except OmixaError as error:
         return told | {"problem": "`omixa check` tells" if isinstance(error, Problems) else error.message}
@@ -449,8 +449,8 @@ def _run_now(project: str | None, name: str, *, yes: bool) -> int:
 
 def _pause(project: str | None, name: str, reason: str | None) -> None:
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.agenda import Agenda
+    from runner.windows import clock
 
     kept = reading.note(reason, "why is it paused? every slot that is skipped tells it", option="--reason")
     name, account, zone = _one(project, name)
@@ -463,9 +463,9 @@ def _pause(project: str | None, name: str, reason: str | None) -> None:
 def _unpause(project: str | None, name: str) -> None:
     from runner.errors import UsageError
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.agenda import Agenda
     from runner.terminal import clean
+    from runner.windows import clock
 
     name, _, _ = _one(project, name)
     with reading.ledger(project, create=True) as (_, database):

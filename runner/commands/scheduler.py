@@ -82,8 +82,8 @@ class Window:
     """What can be seen of a scheduler from outside: the status file, systemd, and /healthz and /metrics on a port."""
 
     def __init__(self, scheduler: "Scheduler", port: int | None) -> None:
-        from runner.jobs import clock
         from runner.monitor import systemd
+        from runner.windows import clock
 
         self._scheduler = scheduler
         self._wanted = port
@@ -109,10 +109,11 @@ class Window:
 
     def _metrics(self) -> Any:
         """What answers a scrape; None: the extra is not installed, and whoever asks is told so."""
+        from runner.caps import caps_of
         from runner.errors import UsageError
-        from runner.jobs import caps_of, clock
         from runner.ledger.gauges import Account, Looks
         from runner.monitor import metrics
+        from runner.windows import clock
 
         looks, watch = Looks(self._scheduler.database), self._scheduler.watch
 
@@ -146,8 +147,8 @@ class Window:
 
     def looked(self, good: bool) -> None:
         """The scheduler has looked: tell whoever watches."""
-        from runner.jobs import clock
         from runner.monitor import logs, systemd
+        from runner.windows import clock
 
         if self._scheduler.is_stopping:
             self.ending()
@@ -161,8 +162,8 @@ class Window:
         self._write("stopping" if self._scheduler.is_stopping else "running")
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        from runner.jobs import clock
         from runner.ledger.database import moment
+        from runner.windows import clock
 
         at = clock()
         well = self._good_at is not None and (at - self._good_at).total_seconds() < UNWELL_S
@@ -189,9 +190,9 @@ class Window:
 
     def _status(self, state: Any) -> "Status":
         from runner import __version__
-        from runner.jobs import clock
         from runner.monitor.status import RecipeStatus, RunningSlot, Status
         from runner.slots import next_due
+        from runner.windows import clock
 
         scheduler, at = self._scheduler, clock()
         runs = list(scheduler.running.values())
@@ -272,7 +273,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     """Run a recipe now, as a slot of its own; returns the exit code of how it ended."""
     import uuid
 
-    from runner import jobs
+    from runner import jobs, windows
     from runner.commands.run import ask, brakes
     from runner.errors import UsageError
     from runner.identity import who
@@ -284,14 +285,14 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     from runner.terminal import clean, counted
 
     jobs.claim_home(settings)
-    at, wishes = jobs.clock(), jobs.Wishes()
+    at, wishes = windows.clock(), jobs.Wishes()
     made = jobs.make_plan(recipe, settings, database, jobs.results(settings), at=at, wishes=wishes)
     jobs.refuse_unapproved([made], settings)
     ask(made, recipe, settings, yes=yes)
     workspace, agenda = settings.workspaces[recipe.workspace], Agenda(database)
     owner = owners.hold(jobs.home(settings) / "owners", uuid.uuid4().hex)
     try:
-        place = Place(agenda, owner.path.stem, who(), jobs.clock, lambda _, count: Lanes(count))
+        place = Place(agenda, owner.path.stem, who(), windows.clock, lambda _, count: Lanes(count))
         slot = agenda.claim(recipe.name, at, workspace.account, owner=place.owner, who=place.who, at=at)
         assert slot is not None, "a moment to the microsecond is nobody else's"
         if not slot.is_open:

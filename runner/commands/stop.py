@@ -16,9 +16,8 @@ def run(*, project: str | None, workspace: str | None, until: str | None, reason
     """Record the stop. What is in flight finishes and is booked."""
     from runner.errors import ExitCode
     from runner.identity import who
-    from runner.jobs import clock
     from runner.ledger.ledger import Ledger
-    from runner.windows import local_text
+    from runner.windows import clock, local_text
 
     kept = reading.note(reason, "why must it stop? whoever is refused will read it", option="--reason")
     with reading.ledger(project, create=True) as (settings, database):

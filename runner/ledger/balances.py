@@ -1,8 +1,7 @@
 """The balances: one row a budget window, taken from and freed in one place. Called inside a write transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 
@@ -22,9 +21,11 @@ from sqlalchemy import (
 
 from runner import windows
 from runner.errors import LedgerError
+from runner.ledger import standing
 from runner.ledger.chain import Writing
-from runner.ledger.database import moment
+from runner.ledger.database import driver_of, moment
 from runner.ledger.prepared import Prepared
+from runner.ledger.standing import WINDOW_KEY
 from runner.ledger.tables import ATTEMPT_WINDOWS, ATTEMPTS, BUDGET_WINDOWS, LIVE_STATES
 from runner.ledger.values import Cap, Refusal, RunFacts
 
@@ -74,13 +75,9 @@ _OTHERS = select(BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.period).where(
     BUDGET_WINDOWS.c.label.in_(bindparam("labels", expanding=True)),
 )
 
-_RESERVED_LAST = select(ATTEMPTS.c.reserved_at).order_by(ATTEMPTS.c.id.desc()).limit(1)
-
-# What makes a window the one it is.
-_KEY = ("workspace", "scope", "name", "period", "label")
 _FIND = select(
     BUDGET_WINDOWS.c.id, BUDGET_WINDOWS.c.cap_micros, BUDGET_WINDOWS.c.open_micros, BUDGET_WINDOWS.c.settled_micros
-).where(*(BUDGET_WINDOWS.c[name] == bindparam(name) for name in _KEY))
+).where(*(BUDGET_WINDOWS.c[name] == bindparam(name) for name in WINDOW_KEY))
 _ONE = select(BUDGET_WINDOWS).where(BUDGET_WINDOWS.c.id == bindparam("window"))
 _SET_CAP = text("UPDATE budget_windows SET cap_micros = :cap_micros, entry_id = :entry_id WHERE id = :window")
 _SET_ENTRY = text("UPDATE budget_windows SET entry_id = :entry_id WHERE id = :window")
@@ -142,7 +139,7 @@ class WindowRows:
         """
         key = ("windows", run.workspace, run.recipe, run.zone, tuple(caps), day)
         held = writing.known(key, lambda: self._all(writing, run, caps, day))
-        return [(id_, raised(cap, granted, day, run.zone)) for id_, cap in held] if granted else held
+        return [(id_, standing.raised(cap, granted, day, run.zone)) for id_, cap in held] if granted else held
 
     def _all(self, writing: Writing, run: RunFacts, caps: Sequence[Cap], day: date) -> list[tuple[int, Cap]]:
         held = [(self._find(writing, run, cap, day), cap) for cap in caps]
@@ -157,7 +154,7 @@ class WindowRows:
         key = (run.workspace, cap.scope, cap.name, cap.period, window.label if window else cap.period)
         if key in self._ids:
             return self._ids[key]
-        names = dict(zip(_KEY, key, strict=True))
+        names = dict(zip(WINDOW_KEY, key, strict=True))
         row = writing.reader.execute(_FIND, names).first()
         if row is None:
             ends_at = window.ends_at if window else None
@@ -173,28 +170,9 @@ class WindowRows:
         return number
 
 
-def moment_of(connection: Connection, at: datetime) -> datetime:
-    """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
-    latest = _latest_reservation(connection)
-    return at if latest is None else max(at, latest)
-
-
 def latest_reservation(writing: Writing) -> datetime | None:
     """The moment of the latest reservation; None: there is none."""
-    return writing.known("latest reservation", lambda: _latest_reservation(writing.reader))
-
-
-def _latest_reservation(connection: Connection) -> datetime | None:
-    last = connection.execute(_RESERVED_LAST).scalar_one_or_none()
-    return None if last is None else datetime.fromisoformat(last).astimezone(UTC)
-
-
-def raised(cap: Cap, granted: Mapping[tuple[str, str], int], day: date, zone: str) -> Cap:
-    """The cap with what was granted for the window that holds a local day."""
-    if not granted or cap.scope != "workspace" or cap.calendar is None:
-        return cap
-    more = granted.get((cap.period, windows.window(cap.calendar, day, zone).label), 0)
-    return replace(cap, cap_micros=cap.cap_micros + more)
+    return writing.known("latest reservation", lambda: standing.latest_reservation(driver_of(writing.reader)))
 
 
 def _add_window(
@@ -230,29 +208,11 @@ def joined_digest(connection: Connection, window_id: int, last: int) -> str:
 
 
 def _inside(workspace: str, scope: str, name: str, window: windows.Window | None) -> dict[str, str]:
-    """What the statements about the attempts of a window ask for; days are of the local calendar, both ends inside."""
+    """What the statements about the attempts of a window ask for, and nothing else."""
     if scope == "run":
         return {}
-    found = {"workspace": workspace, "first_day": "0000-00-00", "last_day": "9999-99-99"}
-    if window is not None and window.first_day is not None and window.last_day is not None:
-        found |= {"first_day": window.first_day.isoformat(), "last_day": window.last_day.isoformat()}
-    return found | {"name": name} if scope == "recipe" else found
-
-
-def balance(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> tuple[int, int, str | None]:
-    """Open and settled micro-units of the window that holds a local day, and when it ends (None: never).
-
-    A window that no reservation has touched yet has no row: it is counted from the attempts.
-    """
-    window = None if cap.calendar is None else windows.window(cap.calendar, day, zone)
-    ends_at = window.ends_at if window else None
-    key = (workspace, cap.scope, cap.name, cap.period, window.label if window else cap.period)
-    row = connection.execute(_FIND, dict(zip(_KEY, key, strict=True))).first()
-    if row is not None:
-        taken = row.open_micros, row.settled_micros
-    else:
-        taken = connection.execute(_SUMS[cap.scope], _inside(workspace, cap.scope, cap.name, window)).one()
-    return taken[0], taken[1], moment(ends_at) if ends_at else None
+    found = standing.inside(workspace, name, window)
+    return found if scope == "recipe" else {key: value for key, value in found.items() if key != "name"}
 
 
 def take(writing: Writing, held: Sequence[tuple[int, Cap]], amount: int) -> bool:

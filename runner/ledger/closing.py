@@ -14,11 +14,10 @@ from sqlalchemy import Connection, bindparam, func, select, text
 
 from runner import windows
 from runner.errors import FrozenError, UsageError
-from runner.ledger import balances, clocks, closed, records
+from runner.ledger import clocks, closed, records, standing
 from runner.ledger.chain import Writing
 from runner.ledger.closed import Closing
-from runner.ledger.corrections import closed_to
-from runner.ledger.database import moment
+from runner.ledger.database import driver_of, moment
 from runner.ledger.office import Office
 from runner.ledger.tables import ATTEMPTS, CLOSINGS, ENTRIES, RUNS, WORKSPACES
 from runner.ledger.usage import UsageRow
@@ -184,11 +183,11 @@ def _refuse(
         )
     ends_at = window.ends_at
     assert ends_at is not None
-    if ends_at > balances.moment_of(connection, now):
+    if ends_at > standing.moment_of(driver_of(connection), now):
         raise UsageError(
             f"{window} {whose} is not over: it ends at {windows.local_text(ends_at, window.zone)}", "close it then"
         )
-    after = closed_to(connection, workspace) or ""
+    after = standing.closed_to(driver_of(connection), workspace) or ""
     if after >= first:
         raise UsageError(
             f"workspace {workspace} is closed up to {after} already, and {window} begins before that",
@@ -222,7 +221,7 @@ def _write(
 ) -> Closing:
     connection = writing.connection
     first, last = _days(window)
-    after = closed_to(connection, workspace) or ""
+    after = standing.closed_to(driver_of(connection), workspace) or ""
     budgets = [one for one in closed.budgets_of(connection, workspace) if after < closed.last_day_of(one) <= last]
     closing = Closing(
         workspace=workspace,

@@ -5,19 +5,18 @@ row whose correction is not there yet (migration 0007).
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, bindparam, func, select
+from sqlalchemy import ScalarSelect, bindparam, func, select
 
 from runner import windows
-from runner.ledger import balances, clocks, records
+from runner.ledger import clocks, records, standing
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
-from runner.ledger.database import moment
+from runner.ledger.database import driver_of, moment
 from runner.ledger.tables import ATTEMPTS, CLOSINGS, CORRECTIONS
 
-_CLOSED_TO = select(func.max(CLOSINGS.c.last_day)).where(CLOSINGS.c.workspace == bindparam("workspace"))
 _ZONE = (
     select(CLOSINGS.c.zone)
     .where(CLOSINGS.c.workspace == bindparam("workspace"))
@@ -37,22 +36,6 @@ def closed_to_of_attempt() -> ScalarSelect[Any]:
         .correlate(ATTEMPTS)
         .scalar_subquery()
     )
-
-
-def closed_to(connection: Connection, workspace: str) -> str | None:
-    """The last closed day of a workspace, such as `2026-10-31`; None: no window is closed."""
-    found: str | None = connection.execute(_CLOSED_TO, {"workspace": workspace}).scalar_one()
-    return found
-
-
-def open_day(connection: Connection, workspace: str, day: date) -> date:
-    """`day`, or the first day that is not closed when the clock, or the workspace's zone, has gone back behind it."""
-    return day_after(closed_to(connection, workspace), day)
-
-
-def day_after(closed: str | None, day: date) -> date:
-    """`day`, or the first one that is not closed. `closed`: as `closed_to` gives it."""
-    return day if closed is None else max(day, date.fromisoformat(closed) + timedelta(days=1))
 
 
 def correct(
@@ -91,4 +74,5 @@ def _day(writing: Writing, workspace: str, up: Uptime | None) -> date:
     connection = writing.connection
     believed = clocks.believed(clocks.state(connection), writing.now, up)
     zone = connection.execute(_ZONE, {"workspace": workspace}).scalar_one()
-    return open_day(connection, workspace, windows.local_day(balances.moment_of(connection, believed), zone))
+    raw = driver_of(connection)
+    return standing.open_day(raw, workspace, windows.local_day(standing.moment_of(raw, believed), zone))

@@ -6,6 +6,7 @@ SQLite with WAL and `synchronous=FULL`: an acknowledged commit survives a power 
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,16 +14,16 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
-
 from runner.errors import LedgerError
-from runner.ledger import tables
+from runner.ledger import HEAD
 from runner.ledger.gate import Gate
+
+# SQLAlchemy takes longer to load than all that somebody does who only looks: it comes with the first engine.
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 # Before 3.51.3 a crash while the WAL is reset can lose a commit: https://sqlite.org/wal.html#walresetbug
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -69,18 +70,19 @@ class Database:
         # What the parts of the ledger keep for as long as the file is open, one of a kind.
         self.kept: dict[type, Any] = {}
         self._gate = None if path is None else Gate(gate_path(path), ledger=path, wait_s=wait_s)
-        if path is None:
-            self._engine = _engine("sqlite://", poolclass=StaticPool)
-            with self._engine.begin() as connection:
-                tables.METADATA.create_all(connection)
-                connection.execute(
-                    tables.LEDGER_STATE.insert().values(id=1, uid="in memory", digest_key=bytes(32).hex())
-                )
-        else:
-            self._engine = _engine(f"sqlite:///{_uri(path)}")
+        self._making = threading.Lock()
+        self._made: Engine | None = None
+
+    @property
+    def _engine(self) -> "Engine":
+        """Made when it is first needed."""
+        with self._making:
+            if self._made is None:
+                self._made = _in_memory() if self.path is None else _engine(f"sqlite:///{_uri(self.path)}")
+            return self._made
 
     @contextmanager
-    def write_transaction(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator["Connection"]:
         """Everything inside is committed durably at the end, or not at all. Raises LedgerError."""
         asked_at = time.monotonic()
         with self._writer, explained(self.path), self._held_gate(asked_at):
@@ -96,7 +98,7 @@ class Database:
                 self._close_writing()
                 raise
 
-    def version(self, connection: Connection) -> int:
+    def version(self, connection: "Connection") -> int:
         """Inside a write transaction: what is the same again in a later one on the same connection only when nobody
         else, in this process or another, has committed anything in between.
 
@@ -105,17 +107,31 @@ class Database:
         version: int = driver_of(connection).execute("PRAGMA data_version").fetchone()[0]
         return version
 
-    def is_inside(self, connection: Connection) -> bool:
+    def is_inside(self, connection: "Connection") -> bool:
         """Whether the transaction still stands: some errors, such as a full disk, end it by themselves."""
         return bool(driver_of(connection).in_transaction)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator["Connection"]:
         """One consistent view. Raises LedgerError."""
         with explained(self.path), self._engine.connect() as connection:
             connection.execution_options(begin="DEFERRED")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Any]:
+        """One consistent view, as a connection of the driver that writes nothing. Raises LedgerError."""
+        if self.path is None:
+            with self.read() as connection:
+                yield driver_of(connection)
+            return
+        with explained(self.path):
+            place = _uri(self.path)
+            with closing(sqlite_module().connect(place, uri=place.startswith("file:"), **_OPTIONS)) as raw:
+                _prepare(raw)
+                raw.execute("BEGIN")
+                yield raw
 
     def compact(self) -> None:
         """Write the file anew, so that nothing of what was removed is left in it. Raises LedgerError."""
@@ -133,7 +149,8 @@ class Database:
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the WAL back into it."""
         self._close_writing()
-        self._engine.dispose()
+        if self._made is not None:
+            self._made.dispose()
         if self._gate is not None:
             self._gate.close()
 
@@ -149,7 +166,7 @@ class Database:
         return nullcontext() if self._gate is None else self._gate.held(asked_at)
 
 
-def driver_of(connection: Connection) -> Any:
+def driver_of(connection: "Connection") -> Any:
     """The driver's own connection."""
     return connection.connection.driver_connection
 
@@ -169,25 +186,41 @@ def gate_path(path: Path) -> Path:
     return path.with_name(path.name + ".gate")
 
 
-def _engine(url: str, **pool: Any) -> Engine:
-    engine = create_engine(
-        url,
-        module=sqlite_module(),
-        # A booking needs some forty statements; with the driver's default it prepared some of them anew each time.
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False, "cached_statements": 500},
-        **pool,
-    )
+# A booking needs some forty statements; with the driver's default it prepared some of them anew each time.
+_OPTIONS = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False, "cached_statements": 500}
+
+
+def _prepare(raw: Any) -> None:
+    # The driver must not begin transactions by itself: who uses it says which kind.
+    raw.isolation_level = None
+    raw.execute("PRAGMA synchronous=FULL")
+    raw.execute("PRAGMA foreign_keys=ON")
+    raw.execute("PRAGMA trusted_schema=OFF")
+
+
+def _in_memory() -> "Engine":
+    from sqlalchemy.pool import StaticPool
+
+    from runner.ledger import tables
+
+    engine = _engine("sqlite://", poolclass=StaticPool)
+    with engine.begin() as connection:
+        tables.METADATA.create_all(connection)
+        connection.execute(tables.LEDGER_STATE.insert().values(id=1, uid="in memory", digest_key=bytes(32).hex()))
+    return engine
+
+
+def _engine(url: str, **pool: Any) -> "Engine":
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(url, module=sqlite_module(), connect_args=_OPTIONS, **pool)
 
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: `begin` below says which kind.
-        raw.isolation_level = None
-        raw.execute("PRAGMA synchronous=FULL")
-        raw.execute("PRAGMA foreign_keys=ON")
-        raw.execute("PRAGMA trusted_schema=OFF")
+        _prepare(raw)
 
     @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
+    def begin(connection: "Connection") -> None:
         kind = connection.get_execution_options().get("begin", "DEFERRED")
         if kind is not None:  # the connection that writes has begun already
             connection.exec_driver_sql(f"BEGIN {kind}")
@@ -207,7 +240,7 @@ def open_database(path: Path, *, create: bool) -> Database:
     _refuse_network(path)
     database = Database(path)
     try:
-        if revision(database) != tables.HEAD:
+        if revision(database) != HEAD:
             _migrate(database, path)
     except BaseException:
         database.close()
@@ -229,18 +262,17 @@ def _create_file(path: Path) -> None:
 
 def revision(database: Database) -> str | None:
     """The migration that the file has reached; None when it has no tables yet. Raises LedgerError."""
-    with database.read() as connection:
-        known = connection.execute(
-            text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
-        ).scalar_one()
-        if not known:
-            if connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one():
+    with database.looking() as raw:
+        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master")]
+        if "alembic_version" not in tables:
+            if tables:
                 raise LedgerError(*_explain(database.path, "it is not a database of omixa, or malformed"))
             return None
-        reached: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        reached = raw.execute("SELECT version_num FROM alembic_version").fetchone()
         if reached is None:  # its table and its row come in one transaction
             raise LedgerError(*_explain(database.path, "malformed, it does not say how new its tables are"))
-        return reached
+        version: str = reached[0]
+        return version
 
 
 def _migrate(database: Database, path: Path) -> None:
@@ -249,13 +281,13 @@ def _migrate(database: Database, path: Path) -> None:
 
     with database._writer, explained(path), database._held_gate():
         reached = revision(database)
-        if reached == tables.HEAD:
+        if reached == HEAD:
             return
         if reached is not None:
             if reached not in migrate.revisions():
                 raise LedgerError(
                     f"the ledger `{path}` was written by a newer omixa (its tables are at {reached}, "
-                    f"this program knows {tables.HEAD})",
+                    f"this program knows {HEAD})",
                     "update omixa-runner; nothing was changed",
                 )
             _back_up(path, reached)
@@ -284,7 +316,7 @@ def _use_wal(path: Path) -> None:
 
 def _back_up(path: Path, revision: str) -> None:
     """A complete copy beside the ledger, before its tables change."""
-    copy = path.with_name(f"{path.name}.before-{tables.HEAD}-from-{revision}")
+    copy = path.with_name(f"{path.name}.before-{HEAD}-from-{revision}")
     copy.unlink(missing_ok=True)
     _alone(path, "VACUUM INTO ?", str(copy))
     copy.chmod(0o600)
@@ -322,13 +354,24 @@ def file_system(path: Path) -> str | None:
     return best[1]
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What asking a database raises, by whatever way; SQLAlchemy raises nothing before it is loaded."""
+    known: tuple[type[Exception], ...] = (OSError, sqlite3.Error, sqlite_module().Error)
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        known = (*known, DBAPIError)
+    return known
+
+
 @contextmanager
 def explained(path: Path | None) -> Iterator[None]:
     """Turn what the database says into a LedgerError with the next step."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error, sqlite_module().Error, OSError) as error:
-        said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    except _errors() as error:
+        # What SQLAlchemy raises has the driver's own error inside.
+        said = str(getattr(error, "orig", error))
         raise LedgerError(*_explain(path, said)) from error
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, func, literal, select
 
 from runner import windows
-from runner.ledger import balances, levers
-from runner.ledger.database import Database
+from runner.ledger import standing
+from runner.ledger.database import Database, driver_of
 from runner.ledger.tables import ATTEMPTS, BUDGET_WINDOWS, LIVE_STATES, OPEN_SLOT_STATES, SLOTS, WORKSPACES
 from runner.ledger.values import Cap
 
@@ -131,17 +131,18 @@ def _recorded(connection: Connection) -> list[Account]:
 
 def _windows(connection: Connection, account: Account, units: Mapping[str, str], at: datetime) -> Iterator[WindowGauge]:
     """The windows that hold the moment; a run's own ends with the run. Each is told once, however often it is asked."""
-    day = windows.local_day(balances.moment_of(connection, at), account.zone)
-    granted = levers.granted(connection, account.workspace, at)
+    raw = driver_of(connection)
+    day = windows.local_day(standing.moment_of(raw, at), account.zone)
+    granted = standing.granted(raw, account.workspace, at)
     for cap in {(cap.scope, cap.name, cap.period): cap for cap in account.caps if cap.period != "run"}.values():
-        opened, settled, _ = balances.balance(connection, account.workspace, account.zone, cap, day)
+        opened, settled, _ = standing.balance(raw, account.workspace, account.zone, cap, day)
         yield WindowGauge(
             workspace=account.workspace,
             scope=cap.scope,
             recipe=cap.name,
             period=cap.period,
             unit=units.get(account.workspace, ""),
-            cap_micros=balances.raised(cap, granted, day, account.zone).cap_micros,
+            cap_micros=standing.raised(cap, granted, day, account.zone).cap_micros,
             settled_micros=settled,
             open_micros=opened,
         )

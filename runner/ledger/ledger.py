@@ -14,11 +14,11 @@ from sqlalchemy import bindparam, insert, select, update
 
 from runner import windows
 from runner.errors import LedgerError, UsageError
-from runner.ledger import approvals, balances, clocks, corrections, levers
+from runner.ledger import approvals, balances, clocks, corrections, levers, standing
 from runner.ledger.balances import WindowRows
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
-from runner.ledger.database import Database, moment
+from runner.ledger.database import Database, driver_of, moment
 from runner.ledger.facts import attempt_facts
 from runner.ledger.office import Office
 from runner.ledger.prepared import Prepared
@@ -232,7 +232,7 @@ class Ledger(Office):
             within = at if latest is None else max(at, latest)
             day = _open_day(writing, run.workspace, windows.local_day(within, run.zone))
             granted = (
-                levers.granted(writing.reader, run.workspace, within)
+                standing.granted(driver_of(writing.reader), run.workspace, within)
                 if levers.any_active(writing, run.workspace)
                 else {}
             )
@@ -251,7 +251,7 @@ class Ledger(Office):
         if state.frozen_reason is not None:
             return Frozen(state.frozen_reason)
         if levers.any_active(writing, run.workspace):
-            stopped = levers.stopped(writing.reader, run.workspace, clocks.believed(state, at, up))
+            stopped = standing.stopped(driver_of(writing.reader), run.workspace, clocks.believed(state, at, up))
             if stopped is not None:
                 return stopped
         names = {"workspace": run.workspace, "key": asked.item_key}
@@ -498,8 +498,8 @@ def _state(writing: Writing) -> Any:
 
 def _open_day(writing: Writing, workspace: str, day: date) -> date:
     """`day`, or the first that is not closed."""
-    closed = writing.known(("closed", workspace), lambda: corrections.closed_to(writing.reader, workspace))
-    return corrections.day_after(closed, day)
+    closed = writing.known(("closed", workspace), lambda: standing.closed_to(driver_of(writing.reader), workspace))
+    return standing.day_after(closed, day)
 
 
 def _amount(writing: Writing, workspace: str, model: str, declared_micros: int | None) -> int | FirstOfPrice | Unpriced:

@@ -3,36 +3,17 @@
 They are read inside the reserve transaction, so they hold in every process from the moment they are committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import insert, update
 
 from runner.ledger.chain import Writing
 from runner.ledger.database import moment
 from runner.ledger.prepared import Prepared
 from runner.ledger.tables import EVERYWHERE, LEVERS
-from runner.ledger.values import Lever, Stopped
-
-_STOPS = (
-    select(LEVERS.c.workspace, LEVERS.c.kind, LEVERS.c.reason, LEVERS.c.who, LEVERS.c.until)
-    .where(
-        LEVERS.c.ended_at.is_(None),
-        LEVERS.c.kind != "grant",
-        or_(LEVERS.c.workspace == bindparam("workspace"), LEVERS.c.workspace.is_(None)),
-        or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),
-    )
-    # What stops everything first, then what ends last.
-    .order_by(LEVERS.c.workspace.is_not(None), LEVERS.c.until.is_not(None), LEVERS.c.until.desc(), LEVERS.c.id)
-    .limit(1)
-)
-_GRANTS = select(LEVERS.c.period, LEVERS.c.label, LEVERS.c.amount_micros).where(
-    LEVERS.c.ended_at.is_(None),
-    LEVERS.c.kind == "grant",
-    LEVERS.c.workspace == bindparam("workspace"),
-    or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),
-)
+from runner.ledger.values import Lever
 
 _ANY = Prepared(
     "SELECT EXISTS (SELECT 1 FROM levers WHERE ended_at IS NULL AND (workspace = :workspace OR workspace IS NULL))"
@@ -46,24 +27,6 @@ def any_active(writing: Writing, workspace: str) -> bool:
         return bool(writing.run(_ANY, {"workspace": workspace}).fetchone()[0])
 
     return writing.known(("levers", workspace), find)
-
-
-def stopped(connection: Connection, workspace: str, at: datetime) -> Stopped | None:
-    """Why nothing may be reserved in a workspace at a moment; None when nothing stops it."""
-    row = connection.execute(_STOPS, {"workspace": workspace, "at": moment(at)}).first()
-    return None if row is None else Stopped(row.reason, row.workspace is None, _cause(row.kind), row.who, row.until)
-
-
-def _cause(kind: str) -> Any:
-    return "breach" if kind == "breach" else "stop"
-
-
-def granted(connection: Connection, workspace: str, at: datetime) -> Mapping[tuple[str, str], int]:
-    """How much more each window (period, label) of a workspace may take at a moment, micro-units."""
-    found: dict[tuple[str, str], int] = {}
-    for row in connection.execute(_GRANTS, {"workspace": workspace, "at": moment(at)}):
-        found[row.period, row.label] = found.get((row.period, row.label), 0) + row.amount_micros
-    return found
 
 
 def add(
@@ -101,8 +64,3 @@ def end(writing: Writing, kind: str, ended: Sequence[Lever], *, note: str, who: 
     writing.connection.execute(update(LEVERS).where(LEVERS.c.id.in_(numbers)).values(values))
     facts = {"levers": numbers, **values}
     writing.entry(ended[0].workspace or EVERYWHERE, kind, who, facts, note=note)
-
-
-def all_levers(connection: Connection) -> list[Lever]:
-    """Every stop, breach and grant that there ever was, the oldest first."""
-    return [Lever(**row._mapping) for row in connection.execute(select(LEVERS).order_by(LEVERS.c.id))]

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from runner import windows
-from runner.ledger import balances, clocks, levers
-from runner.ledger.database import moment
+from runner.ledger import clocks, standing
+from runner.ledger.database import driver_of, moment
 from runner.ledger.tables import ALERTS, BUDGET_WINDOWS, ENTRIES, EVERYWHERE, SCHEDULES, WORKSPACES
 from runner.ledger.values import Cap
 from runner.money import show
@@ -138,7 +138,7 @@ def known_keys(connection: Connection, keys: Collection[str]) -> set[str]:
 def _budgets(connection: Connection, lookout: Lookout) -> Iterator[Occasion]:
     if not lookout.thresholds:
         return
-    within = balances.moment_of(connection, lookout.at)
+    within = standing.moment_of(driver_of(connection), lookout.at)
     for payer in lookout.payers:
         today = windows.local_day(within, payer.zone)
         days = [today - timedelta(days=back) for back in range(LOOK_BACK.days + 1)]
@@ -160,7 +160,7 @@ def _budget(
         return  # and grants only raise it
     is_over = row.ends_at is not None and row.ends_at <= moment(within)
     last = datetime.fromisoformat(row.ends_at) - timedelta(microseconds=1) if is_over else within
-    cap = balances.raised(cap, levers.granted(connection, payer.account, last), day, payer.zone)
+    cap = standing.raised(cap, standing.granted(driver_of(connection), payer.account, last), day, payer.zone)
     passed = _passed(row, cap, lookout.thresholds)
     keys = {percent: f"budget {window_key(payer.account, cap, row.label)} {percent}" for percent in passed}
     known = known_keys(connection, keys.values())

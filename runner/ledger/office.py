@@ -11,11 +11,11 @@ from typing import TypeVar
 from sqlalchemy import text, update
 
 from runner.errors import FrozenError, UsageError
-from runner.ledger import balance_check, checked, clocks, levers, totals
+from runner.ledger import balance_check, checked, clocks, levers, standing, totals
 from runner.ledger.balances import rebuild
 from runner.ledger.chain import Writing
 from runner.ledger.clocks import Uptime
-from runner.ledger.database import Database, moment
+from runner.ledger.database import Database, driver_of, moment
 from runner.ledger.facts import PURGED
 from runner.ledger.tables import EVERYWHERE, LEDGER_STATE
 from runner.ledger.together import together
@@ -82,7 +82,7 @@ class Office:
         with self._write(at) as writing:
             ended = [
                 lever
-                for lever in levers.all_levers(writing.connection)
+                for lever in standing.all_levers(driver_of(writing.connection))
                 if lever.kind != "grant" and lever.workspace == workspace and lever.is_active(moment(at))
             ]
             if ended:
@@ -122,7 +122,7 @@ class Office:
     def end_grant(self, number: int, *, note: str, who: str, at: datetime) -> Lever:
         """End a grant before its time. Raises UsageError when there is none of that number in force."""
         with self._write(at) as writing:
-            everyone = levers.all_levers(writing.connection)
+            everyone = standing.all_levers(driver_of(writing.connection))
             found = [lever for lever in everyone if lever.id == number and lever.kind == "grant"]
             if not found or not found[0].is_active(moment(at)):
                 raise UsageError(

@@ -22,9 +22,6 @@ from sqlalchemy import (
 # Partial indexes say only `sqlite_where`: naming PostgreSQL here too would import its drivers at each start (40 ms).
 # The migrations name both.
 
-# The migration that makes exactly these tables (a test compares it with the newest file in migrations/versions).
-HEAD = "0008"
-
 # SQLite has one integer type; elsewhere money and row numbers need 64 bits.
 WHOLE = BigInteger().with_variant(Integer, "sqlite")
 

@@ -11,12 +11,12 @@ from sys import intern
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, bindparam, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, bindparam, exists, or_, select, text
 
 from runner import windows
 from runner.images import Stamp
-from runner.ledger import balances, clocks, corrections, levers
-from runner.ledger.database import Database
+from runner.ledger import standing
+from runner.ledger.database import Database, driver_of
 from runner.ledger.tables import (
     AGREED_VERDICTS,
     ATTEMPT_WINDOWS,
@@ -184,7 +184,7 @@ def facts(
             ),
             delivered=_delivered(connection, [draft.output_path for draft in drafts if draft.output_size is not None]),
             price=_price(connection, workspace, model, declared_micros),
-            windows=_headrooms(connection, workspace, zone, caps, at),
+            windows=standing.headrooms(driver_of(connection), workspace, zone, caps, at),
             is_kept=is_kept,
             is_same_file=is_same_file,
         )
@@ -196,17 +196,7 @@ def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[C
     Caps are raised by what is granted.
     """
     with database.read() as connection:
-        return _headrooms(connection, workspace, zone, caps, at)
-
-
-def budgets(
-    database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime
-) -> list[tuple[Headroom, int]]:
-    """The same, each with how much of its open money is unknown: in micro-units, read in one consistent view."""
-    with database.read() as connection:
-        found = _headrooms(connection, workspace, zone, caps, at)
-        day = _day(connection, workspace, balances.moment_of(connection, at), zone)
-        return [(room, _unknown(connection, workspace, zone, cap, day)) for room, cap in zip(found, caps, strict=True)]
+        return standing.headrooms(driver_of(connection), workspace, zone, caps, at)
 
 
 def windows_of(database: Database, attempt_id: int) -> list[Headroom]:
@@ -253,7 +243,7 @@ def price(database: Database, *, workspace: str, model: str, declared_micros: in
 def stopped(database: Database, workspace: str, *, at: datetime) -> Stopped | None:
     """Why nothing may be reserved in a workspace now; None when nothing stops it."""
     with database.read() as connection:
-        return levers.stopped(connection, workspace, at)
+        return standing.stopped(driver_of(connection), workspace, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,20 +289,19 @@ def spent(database: Database, *, workspace: str | None, first_day: str | None, l
 def moment_of(database: Database, at: datetime) -> datetime:
     """`at`, or the moment of the latest reservation when the clock has gone back: windows only move forward."""
     with database.read() as connection:
-        return balances.moment_of(connection, at)
+        return standing.moment_of(driver_of(connection), at)
 
 
 def all_levers(database: Database) -> list[Lever]:
     """Every stop, breach and grant that there ever was, the oldest first."""
     with database.read() as connection:
-        return levers.all_levers(connection)
+        return standing.all_levers(driver_of(connection))
 
 
 def doubts(database: Database) -> tuple[str | None, str | None]:
     """Why the clock is not believed, and why the ledger is frozen; None: it is, it is not."""
     with database.read() as connection:
-        state = clocks.state(connection)
-        return state.clock_doubt, state.frozen_reason
+        return standing.doubts(driver_of(connection))
 
 
 def open_runs(database: Database) -> list[tuple[int, str]]:
@@ -655,35 +644,3 @@ def _price(connection: Connection, workspace: str, model: str, declared_micros: 
     highest = connection.execute(_HIGHEST, names).scalar_one_or_none()
     billed = list(connection.execute(_NEWEST_BILLS, names).scalars())
     return Price(declared_micros, highest, statistics.median_low(billed) if billed else None)
-
-
-def _headrooms(connection: Connection, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
-    at = balances.moment_of(connection, at)
-    day = _day(connection, workspace, at, zone)
-    granted = levers.granted(connection, workspace, at)
-    found = []
-    for cap in caps:
-        open_micros, settled_micros, ends_at = balances.balance(connection, workspace, zone, cap, day)
-        most = balances.raised(cap, granted, day, zone).cap_micros
-        found.append(Headroom(cap.title(workspace, zone, day), cap.scope, most, settled_micros, open_micros, ends_at))
-    return found
-
-
-def _day(connection: Connection, workspace: str, at: datetime, zone: str) -> date:
-    """The day that money would be reserved on."""
-    return corrections.open_day(connection, workspace, windows.local_day(at, zone))
-
-
-def _unknown(connection: Connection, workspace: str, zone: str, cap: Cap, day: date) -> int:
-    """How much of the open money of a window is unknown. A run's window has not begun: nothing."""
-    if cap.calendar is None:
-        return 0
-    window = windows.window(cap.calendar, day, zone)
-    first, last = (None if edge is None else edge.isoformat() for edge in (window.first_day, window.last_day))
-    where = _wanted(workspace, first, last, ("unknown",))
-    if cap.scope == "recipe":
-        where.append(ATTEMPTS.c.recipe == cap.name)
-    total: int = connection.execute(
-        select(func.coalesce(func.sum(ATTEMPTS.c.reserved_micros), 0)).where(*where)
-    ).scalar_one()
-    return total

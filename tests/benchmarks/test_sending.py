@@ -35,6 +35,10 @@ def test_the_other_benchmarks_of_runs_work(tmp_path: Path, name: str) -> None:
     assert "CPU ms each" in benchmark(f"benchmarks.{name}", "--quick", "--folder", str(tmp_path))
 
 
+def test_what_a_start_costs_is_measured(tmp_path: Path) -> None:
+    assert "`omixa budget`" in benchmark("benchmarks.startup", "--quick", "--folder", str(tmp_path))
+
+
 def test_the_profile_knows_every_stage_of_a_run(tmp_path: Path) -> None:
     words = ["benchmarks.sending", "--quick", "--profile", "--scene", "small-quick", "--folder", str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)

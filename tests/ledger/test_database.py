@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from runner.errors import LedgerError
-from runner.ledger import database, migrate, tables
+from runner.ledger import HEAD, database, migrate, tables
 from runner.ledger.ledger import Ledger
 from tests.ledger.conftest import Desk
 
@@ -58,7 +58,7 @@ def test_the_migrations_lead_from_nothing_to_exactly_the_tables() -> None:
 
 
 def test_the_newest_migration_is_the_one_the_tables_name() -> None:
-    assert ScriptDirectory(str(migrate.folder())).get_current_head() == tables.HEAD
+    assert ScriptDirectory(str(migrate.folder())).get_current_head() == HEAD
 
 
 @pytest.mark.parametrize("refusals", [3, 1_000_000])
@@ -106,7 +106,7 @@ def test_an_older_ledger_is_backed_up_before_it_is_migrated(
     (folder / "versions").mkdir(parents=True)
     for file in [*migrate.folder().glob("*.*"), *migrate.folder().glob("versions/*.py")]:
         (folder / file.relative_to(migrate.folder())).write_bytes(file.read_bytes())
-    today = tables.HEAD
+    today = HEAD
     (folder / "versions" / "9999_more.py").write_text(
         f"import sqlalchemy as sa\nfrom alembic import op\nrevision = '9999'\ndown_revision = '{today}'\n"
         "def upgrade():\n    op.add_column('runs', sa.Column('more', sa.Text()))\n"

@@ -99,7 +99,7 @@ REPORTS = (
         "closed-before-it-is-over",
         "a window is closed when it is over in its own zone",
         CLOSING,
-        "if ends_at > balances.moment_of(connection, now):",
+        "if ends_at > standing.moment_of(driver_of(connection), now):",
         "if False:",
         f"{CLOSE} -k its_own_zone",
     ),
@@ -114,7 +114,7 @@ REPORTS = (
     Mutant(
         "reserved-in-a-closed-window",
         "a clock that goes back puts nothing into a closed window",
-        "runner/ledger/corrections.py",
+        "runner/ledger/standing.py",
         "return day if closed is None else max(",
         "return day if True else max(",
         f"{CLOSE} -k whatever_its_clock",

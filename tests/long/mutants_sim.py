@@ -239,16 +239,16 @@ FAULTS = (
     Fault(
         "breach-goes-on",
         "a bill above its reservation stops the workspace",
-        (("runner/ledger/levers.py", 'LEVERS.c.kind != "grant",', 'LEVERS.c.kind == "stop",'),),
+        (("runner/ledger/standing.py", "AND kind <> 'grant' \"", "AND kind = 'stop' \""),),
     ),
     Fault(
         "grant-never-ends",
         "the end of a grant is kept",
         (
             (
-                "runner/ledger/levers.py",
-                'bindparam("workspace"),\n    or_(LEVERS.c.until.is_(None), LEVERS.c.until > bindparam("at")),\n)',
-                'bindparam("workspace"),\n)',
+                "runner/ledger/standing.py",
+                '"AND workspace = :workspace AND (until IS NULL OR until > :at)"',
+                '"AND workspace = :workspace"',
             ),
         ),
     ),

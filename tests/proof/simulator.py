@@ -124,7 +124,7 @@ class Desk(Database):
     def __init__(self, store: Store) -> None:
         """`begun` and `kept`: as Database's."""
         self.path = None
-        self._engine = store.engine
+        self._made = store.engine
         self._store = store
         self.begun = 0
         self.kept = {}

@@ -48,10 +48,10 @@ def at(books: Books, moment: datetime) -> dict[str, dict[str, Any]]:
     """Workspace → what the command shows of it at that moment."""
     settings, recipes, problems = load_all(books.root, [])
     assert settings is not None, problems
-    return {
-        workspace.name: budget._of(workspace, recipes, books.database, moment)
-        for workspace in settings.workspaces.values()
-    }
+    with books.database.looking() as raw:
+        return {
+            workspace.name: budget._of(workspace, recipes, raw, moment) for workspace in settings.workspaces.values()
+        }
 
 
 def test_every_window_shows_cap_settled_open_unknown_left_and_end(shop: Books) -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from runner.errors import LedgerError, OmixaError, UsageError
-from runner.ledger import closed, corrections, usage, verify
+from runner.ledger import closed, standing, usage, verify
 from runner.ledger.closed import Closing
 from runner.ledger.closing import Closer, window_of
-from runner.ledger.database import sqlite_module
+from runner.ledger.database import driver_of, sqlite_module
 from runner.ledger.ledger import Ledger
 from runner.ledger.tables import ATTEMPTS, CLOSINGS, CORRECTIONS, RUNS, WORKSPACES
 from runner.ledger.values import Cap, Reserved
@@ -465,7 +465,7 @@ def test_a_reservation_after_the_closing_is_of_the_open_window_whatever_its_cloc
     before = datetime(2026, 10, 31, 22, 59, 59, tzinfo=UTC)
     number = october.settled(POSTERS, "late", before, 1_000, caps=(MONTH,))
     with october.database.read() as connection:
-        assert corrections.open_day(connection, "studio", before.date()).isoformat() == "2026-11-01"
+        assert standing.open_day(driver_of(connection), "studio", before.date()).isoformat() == "2026-11-01"
     row = next(row for row in closed.rows(october.database) if row.attempt_id == number)
     assert row.day >= "2026-11-01"
     zone = replace(POSTERS, uid="moved", zone="Pacific/Pago_Pago")
