@@ -26,7 +26,8 @@ from runner.money import show
 from runner.plan import Plan
 from runner.planfile import FrozenRecipe, PlanFile
 from runner.recipe import Recipe
-from runner.settings import FILE_NAME, Approver, Settings
+from runner.settings import Approver, Settings
+from runner.settings_tables import FILE_NAME
 from runner.terminal import clean, counted
 from runner.trail import approval
 from runner.trail.approval import Approval

@@ -15,7 +15,7 @@ from runner.comparison import Comparison, Violation
 from runner.money import billed, short
 from runner.recipe import FOLDER
 from runner.revisions import Repository
-from runner.settings import FILE_NAME
+from runner.settings_tables import FILE_NAME
 from runner.sides import Side
 from runner.tomlfile import BYTES_MAX
 

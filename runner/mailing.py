@@ -30,7 +30,8 @@ from runner.reports.days import Span
 from runner.reports.made import Wanted, write
 from runner.reports.output import output
 from runner.reports.report import parse_keys
-from runner.settings import FILE_NAME, ReportOrder, Settings
+from runner.settings import ReportOrder, Settings
+from runner.settings_tables import FILE_NAME
 from runner.slots import last_due, next_due
 from runner.terminal import counted
 from runner.tomlfile import read

@@ -17,7 +17,8 @@ from runner.diagnostics import Problem
 from runner.money import exact, show
 from runner.plan import Draft, Item, Plan, digest, plain
 from runner.recipe import Recipe
-from runner.settings import FILE_NAME, Settings
+from runner.settings import Settings
+from runner.settings_tables import FILE_NAME
 from runner.terminal import counted
 from runner.trail import approval
 

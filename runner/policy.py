@@ -15,7 +15,8 @@ from runner.identity import GitState
 from runner.money import show
 from runner.plan import Plan
 from runner.recipe import Recipe
-from runner.settings import FILE_NAME, Policy, Settings, Workspace
+from runner.settings import Policy, Settings, Workspace
+from runner.settings_tables import FILE_NAME
 from runner.tomlfile import Loc
 from runner.tomlfile import read as read_toml
 

@@ -12,7 +12,8 @@ from runner.contracts.contract import Contract
 from runner.diagnostics import Problem, Problems, did_you_mean
 from runner.errors import UsageError
 from runner.recipe import Recipe
-from runner.settings import FILE_NAME, Settings
+from runner.settings import Settings
+from runner.settings_tables import FILE_NAME
 
 RECIPES_MAX = 1000
 

@@ -20,7 +20,9 @@ from runner.recipe_tables import (
     OutputTable,
     ScheduleTable,
 )
-from runner.settings import Names, preset_options, preset_problems
+from runner.settings import Names
+from runner.settings_checks import preset_problems
+from runner.settings_tables import preset_options
 from runner.tomlfile import Loc, TomlFile
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 from runner import slots
 from runner.contracts import CONTRACTS
 from runner.declared import BudgetTable, Declared, Line, Money, Name, PathText, shown, wrong
-from runner.settings import Preset, TimeZone, cron_text
+from runner.settings_tables import Preset, TimeZone, cron_text
 
 PICTURES = ["**/*.png", "**/*.jpg", "**/*.jpeg", "**/*.webp"]
 NAMELESS = ""  # the preset of a source that names none: no options; the prompt of a model that takes none

@@ -13,7 +13,8 @@ from runner.known_models import FOLDER as CONTRACTS
 from runner.project import load_all
 from runner.recipe import FOLDER, Recipe
 from runner.revisions import PICTURES, Entry, Repository, Revision, Store, Tree, above
-from runner.settings import FILE_NAME, Settings
+from runner.settings import Settings
+from runner.settings_tables import FILE_NAME
 from runner.templates import TEXT_BYTES_MAX
 from runner.tomlfile import BYTES_MAX
 from runner.tomlfile import read as read_toml

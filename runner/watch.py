@@ -19,7 +19,8 @@ from runner.ledger import agenda, owners
 from runner.ledger.agenda import Agenda, Schedule, Slot
 from runner.project import load_all, recipe_paths
 from runner.recipe import Recipe
-from runner.settings import FILE_NAME, SANDBOX, Settings, Workspace, ledger_path
+from runner.settings import Settings, Workspace, ledger_path
+from runner.settings_tables import FILE_NAME, SANDBOX
 from runner.slots import Timing, last_due, next_due
 from runner.terminal import counted
 

@@ -14,7 +14,8 @@ from runner.ledger.database import Database
 from runner.ledger.ledger import Ledger
 from runner.providers.key import Key, read_key
 from runner.providers.omixa import OmixaProvider
-from runner.settings import SANDBOX, Settings, Workspace
+from runner.settings import Settings, Workspace
+from runner.settings_tables import SANDBOX
 from runner.windows import clock
 from runner.witness import Witness
 

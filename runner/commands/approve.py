@@ -91,7 +91,7 @@ def _default_key() -> "Path":
 
 
 def _print_key(public: str, path: "Path") -> None:
-    from runner.settings import FILE_NAME
+    from runner.settings_tables import FILE_NAME
 
     print(f"made `{path}`: keep it to yourself, and out of the repository", file=sys.stderr)
     print(f"put your name and address into these lines, and have them reviewed into {FILE_NAME}:", file=sys.stderr)
@@ -113,7 +113,7 @@ def _amount(text: str) -> int:
 
 def _span(text: str) -> Any:
     from runner.errors import UsageError
-    from runner.settings import span
+    from runner.settings_tables import span
 
     found = span(text)
     if found is None:
@@ -134,7 +134,7 @@ def _settings(project: str | None) -> "Settings":
 
 def _owner(public: str, settings: "Settings") -> "Approver":
     from runner.errors import UsageError
-    from runner.settings import FILE_NAME
+    from runner.settings_tables import FILE_NAME
 
     for one in settings.approvers.values():
         if one.key == public:

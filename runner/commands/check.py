@@ -67,7 +67,7 @@ def _show(format_name: str, problems: "Sequence[Problem]", root: "Path", recipes
             print(problem_formats.as_gitlab(problems, root))
         case "junit":
             from runner.recipe import FOLDER
-            from runner.settings import FILE_NAME
+            from runner.settings_tables import FILE_NAME
 
             files = [FILE_NAME, *(f"{FOLDER}/{name}.toml" for name in recipes)]
             print(problem_formats.as_junit(problems, root, files))

@@ -36,16 +36,9 @@ from runner.money import show
 from runner.project import find_root, load_all, recipe_paths
 from runner.providers.key import read_key
 from runner.recipe import Recipe
-from runner.settings import (
-    FILE_NAME,
-    SANDBOX,
-    LedgerSettings,
-    LedgerTable,
-    Settings,
-    Workspace,
-    is_plaintext,
-    ledger_path,
-)
+from runner.settings import LedgerSettings, Settings, Workspace, ledger_path
+from runner.settings_checks import is_plaintext
+from runner.settings_tables import FILE_NAME, SANDBOX, LedgerTable
 from runner.terminal import counted
 from runner.windows import clock
 

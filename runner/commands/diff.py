@@ -112,7 +112,7 @@ def _folders(what: list[str], project: str | None, *, staged: bool) -> "tuple[Si
 
     from runner.errors import UsageError
     from runner.project import find_root
-    from runner.settings import FILE_NAME
+    from runner.settings_tables import FILE_NAME
     from runner.sides import of_folder
 
     if staged:

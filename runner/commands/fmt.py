@@ -49,7 +49,7 @@ def _chosen(project: str | None, files: "Sequence[str]") -> dict[Path, str]:
     from runner.declared import shown_path
     from runner.known_models import FOLDER
     from runner.project import find_root, recipe_paths
-    from runner.settings import FILE_NAME
+    from runner.settings_tables import FILE_NAME
 
     if not files:
         root = find_root(project)
@@ -97,7 +97,7 @@ class _Done:
         from runner.diagnostics import Problems
         from runner.errors import OmixaError
         from runner.known_models import FOLDER
-        from runner.settings import FILE_NAME
+        from runner.settings_tables import FILE_NAME
         from runner.tomlfile import read
 
         try:

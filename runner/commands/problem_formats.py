@@ -12,7 +12,7 @@ from urllib.parse import quote
 from runner import __version__
 from runner.declared import real
 from runner.diagnostics import Place, Problem, render
-from runner.settings import FILE_NAME
+from runner.settings_tables import FILE_NAME
 
 
 def as_json(problems: Sequence[Problem], recipes: Sequence[str]) -> str:

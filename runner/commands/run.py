@@ -249,7 +249,7 @@ def ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> N
     """Ask before real money is spent. Raises UsageError without consent."""
     from runner.errors import UsageError
     from runner.money import show
-    from runner.settings import SANDBOX
+    from runner.settings_tables import SANDBOX
     from runner.terminal import counted
 
     if yes or not made.buy_count or settings.workspaces[recipe.workspace].endpoint == SANDBOX:

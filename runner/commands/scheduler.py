@@ -64,7 +64,7 @@ def _form(form: str | None) -> Any:
 def _need_consent(recipes: "list[Recipe]", settings: "Settings", *, yes: bool) -> None:
     """Raises UsageError when real money would be spent, and nobody said that it may be."""
     from runner.errors import UsageError
-    from runner.settings import SANDBOX
+    from runner.settings_tables import SANDBOX
 
     paid = [
         recipe.name

@@ -60,7 +60,7 @@ def schema(kind: str, contracts: "Mapping[str, Contract] | None" = None) -> dict
     from runner.contract_file import ContractFile
     from runner.contracts import CONTRACTS
     from runner.recipe_tables import RecipeFile
-    from runner.settings import SettingsFile
+    from runner.settings_tables import SettingsFile
 
     models: dict[str, tuple[str, type[BaseModel]]] = {
         "recipe": ("A recipe of omixa: what may be bought", RecipeFile),
@@ -81,7 +81,7 @@ def _fit(found: dict[str, Any], contracts: "Mapping[str, Contract]") -> None:
     """Make the schema of omixa.toml or a recipe one for these models: their names, their options, what they need."""
     from pydantic.json_schema import GenerateJsonSchema
 
-    from runner.settings import presets_schema
+    from runner.settings_tables import presets_schema
 
     keys = found["properties"]
     preset = keys["presets"]["additionalProperties"]

@@ -22,7 +22,8 @@ from runner.ledger import alerting
 from runner.ledger.alerting import Alert, Sending
 from runner.mailing import Postman, problems
 from runner.reports import FORMATS
-from runner.settings import REPORT_FORMATS, load
+from runner.settings import load
+from runner.settings_tables import REPORT_FORMATS
 from tests.alerts.conftest import SECRET, House, Mailbox, Receiver
 from tests.ledger.conftest import no_uptime
 

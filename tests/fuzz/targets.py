@@ -19,7 +19,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from PIL import ImageFile
 
-from runner import contract_file, items, money, planfile, recipe_checks
+from runner import contract_file, items, money, planfile, recipe_checks, settings_tables
 from runner import recipe as recipes
 from runner import settings as settings_file
 from runner.commands.diff_formats import harmless, in_code
@@ -270,7 +270,7 @@ def contract(data: bytes) -> None:
         for field in made.options:
             assert field.accepts()
             assert field.default is None or field.fault(field.default) is None
-        settings_file.presets_schema([made])
+        settings_tables.presets_schema([made])
 
 
 def showable(problems: list[Problem]) -> None:

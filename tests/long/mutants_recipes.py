@@ -139,7 +139,7 @@ RECIPES = (
     Mutant(
         "schema-without-rules",
         "an editor sees a workspace without a budget or a key",
-        "runner/settings.py",
+        "runner/settings_tables.py",
         'model_config = ConfigDict(json_schema_extra={"allOf": _WORKSPACE_RULES})',
         "model_config = ConfigDict()",
         "tests/fmt/test_editors.py -k what_a_workspace_needs",
