@@ -83,7 +83,7 @@ class End(NamedTuple):
 class Page:
     """What a write transaction knows of the ledger, and where its entries go."""
 
-    __slots__ = ("_ends", "_found", "_moved", "_raw", "believing", "connection", "identity", "latest")
+    __slots__ = ("_dialect", "_ends", "_execute", "_found", "_moved", "believing", "connection", "identity", "latest")
 
     def __init__(self, connection: Connection, who_am_i: Identity | None) -> None:
         """Read anew. `who_am_i`: None asks the ledger."""
@@ -91,21 +91,24 @@ class Page:
         self.identity = who_am_i or identity(connection)
         self.latest = latest(connection)
         self.believing = True  # False: somebody may have written by other statements than ours
-        self._raw = driver_of(connection)
+        self._execute = driver_of(connection).execute
+        self._dialect = connection.dialect
         self._ends: dict[str, End] = {}
         self._moved: set[str] = set()
         self._found: dict[Hashable, Any] = {}
 
     def run(self, statement: Prepared, values: Values) -> Any:
         """Execute a prepared statement; the driver's cursor."""
-        return statement.on(self._raw, self.connection.dialect, values)
+        sql, ordered = statement.on(self._dialect)
+        return self._execute(sql, ordered(values))
 
     def add(self, statement: Prepared, values: Values) -> int:
         """Execute a prepared INSERT of one row; the row's number.
 
         By the driver of SQLite: RETURNING takes half as long again. Another database would need it.
         """
-        return int(self.run(statement, values).lastrowid)
+        number: int = self.run(statement, values).lastrowid
+        return number
 
     def entry(self, chain: str, at: datetime, **told: Any) -> tuple[int, int]:
         """Add an entry to the end of its chain; returns its number in the ledger and in the chain.

@@ -50,7 +50,8 @@ def moment(at: datetime) -> str:
     """A moment as the ledger keeps it: UTC, fixed width, so that text order is time order."""
     assert at.tzinfo is not None, "moments are aware"
     # By `isoformat`, which takes a quarter of the time of `strftime`: a booking writes five moments.
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Database:
@@ -97,6 +98,12 @@ class Database:
                 # Closed, it is rolled back, whatever state it is in; a new one is opened for what comes next.
                 self._close_writing()
                 raise
+
+    def begin_anew(self, connection: "Connection") -> None:
+        """Inside a write transaction: undo all of it, and begin it once more. The gate stays ours."""
+        raw = driver_of(connection)
+        raw.rollback()
+        raw.execute("BEGIN IMMEDIATE")
 
     def version(self, connection: "Connection") -> int:
         """Inside a write transaction: what is the same again in a later one on the same connection only when nobody

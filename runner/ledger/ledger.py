@@ -49,18 +49,16 @@ from runner.ledger.values import (
 from runner.money import exact, show
 from runner.providers.provider import Evidence
 
-_OF_ITEM = select(ATTEMPTS.c.id, ATTEMPTS.c.state, ATTEMPTS.c.result_digest).where(
-    ATTEMPTS.c.workspace == bindparam("workspace"),
-    ATTEMPTS.c.item_key == bindparam("key"),
-    ATTEMPTS.c.state != "released",
+# These are texts with the states in them, not given as values. Where a partial index asks for a state, SQLite looks at
+# the value to plan with, and so plans anew each time that it is given one.
+_OF_ITEM = (
+    "SELECT id, state, result_digest FROM attempts "
+    "WHERE workspace = :workspace AND item_key = :key AND state <> 'released'"
 )
-_BEFORE = Prepared(_OF_ITEM.limit(2))
+_BEFORE = Prepared(f"{_OF_ITEM} LIMIT 2")
 # The attempt that has open money, otherwise the one that paid, with a usable picture if there is one. Sorting takes
 # several times as long as finding out that there is nothing to sort.
-_FOREMOST = Prepared(
-    _OF_ITEM.order_by(ATTEMPTS.c.live_key.is_(None), ATTEMPTS.c.result_digest.is_(None), ATTEMPTS.c.id.desc()).limit(1)
-)
-# As text with the states in it, so that the index over what is moving can be used.
+_FOREMOST = Prepared(f"{_OF_ITEM} ORDER BY live_key IS NULL, result_digest IS NULL, id DESC LIMIT 1")
 _FIRST = Prepared(
     "SELECT id FROM attempts WHERE state IN ('reserved', 'sent') AND workspace = :workspace AND model = :model LIMIT 1"
 )
@@ -76,12 +74,9 @@ _ADD_ATTEMPT = Prepared(
     *("reserved_micros", "breach", "day", "reserved_at"),
 )
 _ADD_TEXT = Prepared("INSERT INTO texts (digest, text) VALUES (:digest, :text) ON CONFLICT (digest) DO NOTHING")
-_SENT = Prepared(
-    update(ATTEMPTS)
-    .where(ATTEMPTS.c.id == bindparam("attempt"), ATTEMPTS.c.state == "reserved")
-    .values(state="sent", sent_at=bindparam("at"))
-    .returning(ATTEMPTS.c.workspace)
-)
+_SENT = Prepared("UPDATE attempts SET state = 'sent', sent_at = :at WHERE id = :attempt AND state = 'reserved'")
+# Apart, because RETURNING takes as long as the rest of that statement.
+_WORKSPACE = Prepared(select(ATTEMPTS.c.workspace).where(ATTEMPTS.c.id == bindparam("attempt")))
 _ATTEMPT = select(
     ATTEMPTS.c.id,
     ATTEMPTS.c.workspace,
@@ -284,13 +279,13 @@ class Ledger(Office):
         """Record, durably, that the request's body is about to leave. Raises LedgerError when it must not."""
 
         def change(writing: Writing) -> None:
-            changed = writing.run(_SENT, {"attempt": attempt_id, "at": moment(writing.now)}).fetchall()
+            changed = writing.run(_SENT, {"attempt": attempt_id, "at": moment(writing.now)}).rowcount
             if not changed:
                 raise LedgerError(
                     f"attempt {attempt_id} is no longer reserved, so it must not be sent",
                     f"`omixa audit show {attempt_id}` tells what happened to it",
                 )
-            ((workspace,),) = changed
+            (workspace,) = writing.run(_WORKSPACE, {"attempt": attempt_id}).fetchone()
             writing.entry(workspace, "sent", who, {}, attempt_id=attempt_id)
 
         self._book(at, change)

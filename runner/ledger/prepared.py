@@ -25,16 +25,11 @@ class Prepared:
         self._columns = columns
         self._made: dict[str, tuple[str, Callable[[Values], Any]]] = {}
 
-    def on(self, raw: Any, dialect: Dialect, values: Values) -> Any:
-        """Execute it on a connection of the driver; the driver's cursor. `values`: by name, every one of them."""
-        made = self._made.get(dialect.name)
-        if made is None:
-            made = self._made[dialect.name] = self._compiled(dialect)
-        sql, ordered = made
-        return raw.execute(sql, ordered(values))
+    def on(self, dialect: Dialect) -> tuple[str, Callable[[Values], Any]]:
+        """Its SQL, and what puts values, which are given by name and every one of them, into the driver's order."""
+        return self._made.get(dialect.name) or self._made.setdefault(dialect.name, self._compiled(dialect))
 
     def _compiled(self, dialect: Dialect) -> tuple[str, Callable[[Values], Any]]:
-        """The SQL, and what puts named values into the driver's order."""
         compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(self._columns) or None)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
         if not compiled.positional:

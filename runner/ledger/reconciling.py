@@ -142,6 +142,8 @@ class Reconciling(Ledger):
         batch = Applied()
 
         def evidence(writing: Writing) -> None:
+            nonlocal batch
+            batch = Applied()  # it may be called twice (together.py)
             _record(writing, row, source, batch)
             if batch.changed or batch.kept:
                 _refuse_evidence(one.attempt_id)

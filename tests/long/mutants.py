@@ -202,6 +202,22 @@ MUTANTS = (
         f"{TOGETHER_TESTS} -k undone_alone",
     ),
     Mutant(
+        "anew-with-what-was-undone",
+        "when all are done once more, nothing is believed of the first time",
+        TOGETHER,
+        "return Page(page.connection, self._identity)",
+        "return page",
+        f"{TOGETHER_TESTS} -k undone_alone",
+    ),
+    Mutant(
+        "anew-on-top",
+        "when all are done once more, nothing is left of the first time",
+        "runner/ledger/database.py",
+        '        raw.rollback()\n        raw.execute("BEGIN IMMEDIATE")\n',
+        "",
+        f"{TOGETHER_TESTS} -k undone_alone",
+    ),
+    Mutant(
         "one-undoes-all",
         "a change that failed undoes nobody else's",
         TOGETHER,
