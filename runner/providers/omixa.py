@@ -4,6 +4,7 @@ Every request has a connection of its own, opened for it and closed after it. So
 for the first time is proof that nothing was sent, and nothing is ever sent twice below our own attempt loop.
 """
 
+import errno
 import http.client
 import io
 import ipaddress
@@ -13,12 +14,11 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
@@ -28,7 +28,6 @@ import requests
 import requests.adapters
 import urllib3
 import urllib3.connection
-import urllib3.connectionpool
 
 from runner import __version__
 from runner.contracts import CONTRACTS
@@ -97,8 +96,9 @@ class OmixaProvider:
             raise UsageError(f"there is no certificate file `{ca_file}`", "check `ca_file` beside the endpoint's url")
         self._contracts = contracts
         self._connect_timeout_s = min(connect_timeout_s, timeout_s)
-        self._adapter = _Adapter(self._url, self._connect_timeout_s, ca_file)
-        self._headers = _headers(key)
+        self._host = _Host(self._url, self._connect_timeout_s, ca_file)
+        # Made once: all but the length of the body is the same in each request.
+        self._head = self._host.head("POST", self._url, _headers(key)) + b"Content-Length: "
         self._lock = threading.Lock()
         self._lines: set[Line] = set()
         self._clock = Clock()
@@ -159,8 +159,10 @@ class OmixaProvider:
         except NotConnected as reason:
             return self._silence(body, receipt, None, reason)
         try:
-            with closing(self._post(line, body)) as response:
-                receipt.take(response, line)
+            with closing(self._host.connect(line)) as connection:
+                head = self._head + b"%d\r\n\r\n" % len(body)
+                with closing(connection.exchange(head, body)) as response:
+                    receipt.take(response, line)
         except _Stopped:
             pass
         # Whatever a library raises: what it means for the money follows from how far body and answer had come.
@@ -171,15 +173,6 @@ class OmixaProvider:
         if not receipt.complete:
             return self._silence(body, receipt, line.why, trouble)
         return self._judged(body, receipt, writer, spool)
-
-    def _post(self, line: Line, body: "_Body") -> requests.Response:
-        # Not through a Session: that is what would read proxies and .netrc, and follow or pre-read redirects. And not
-        # prepared: all but the body is the same each time.
-        request = requests.PreparedRequest()
-        request.method, request.url, request.body = "POST", self._url, body  # type: ignore[assignment]  # it is read
-        request.headers = self._headers.copy()
-        request.headers["Content-Length"] = str(len(body))
-        return self._adapter.post(request, line)
 
     def _judged(self, body: "_Body", receipt: "_Receipt", writer: spooling.SpoolWriter, spool: Path) -> Outcome:
         """What a complete answer means, judged by what is on the disk, or from memory when the disk failed."""
@@ -306,11 +299,11 @@ class _Body:
         return self._length
 
     def __iter__(self) -> Iterator[bytes]:
-        """Here because requests takes only what is iterable for a stream; it then calls `read`."""
-        return iter(partial(self.read, _PICTURE_BYTES), b"")
+        """The blocks, of whatever size."""
+        return iter(self.read, b"")
 
-    def read(self, _size: int = -1) -> bytes:
-        """The next block, whatever its size; empty at the end."""
+    def read(self) -> bytes:
+        """The next block; empty at the end."""
         self._announce()
         try:
             block = next(self._blocks, b"")
@@ -340,8 +333,10 @@ class _Body:
             left -= len(picture)
             if not picture or (left and len(picture) % 3):
                 raise OSError("it became shorter")
-            yield block + pybase64.b64encode(picture)
-            block = b""
+            block += pybase64.b64encode(picture)
+            if left:
+                yield block
+                block = b""
         yield block + after
 
 
@@ -393,21 +388,20 @@ class _Receipt:
         self._key = key
         self._bytes_max = bytes_max
 
-    def take(self, response: requests.Response, line: Line) -> None:
-        """Stream the answer to the writer. Raises what the libraries raise when the answer breaks off."""
+    def take(self, response: "_Response", line: Line) -> None:
+        """Stream the answer to the writer. Raises what the library raises when the answer breaks off."""
         headers = kept_headers(response.headers.items(), self._key)
-        self.answer = answer = Answer(response.status_code, headers, datetime.now(UTC), b"")
+        self.answer = answer = Answer(response.status, headers, datetime.now(UTC), b"")
         self._writer.begin(answer.status, answer.headers, answer.received_at)
         self.intake = Intake(self._writer, self._key, answer)
-        raw = response.raw
-        while block := raw.read1(_READ_BYTES, decode_content=False):
+        while block := response.next_block():
             self.body_bytes += len(block)
             if self.body_bytes > self._bytes_max:
                 self.too_large = True
                 return
             self.intake.feed(block)
         # Without an announced length the body ends where the connection ends: also when it was cut on our side.
-        self.complete = line.why is None or raw.length_remaining is not None or raw.chunked
+        self.complete = line.why is None or response.length is not None or response.chunked
 
     def evidence(self) -> Evidence:
         """What is kept of an answer that is not complete, or of none."""
@@ -435,11 +429,13 @@ def fetch(url: str, path: Path, line: Line, *, bytes_max: int, ca_file: Path | N
         raise FetchFailed("its address is not a plain https one")
     headers = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": _USER_AGENT}
     try:
-        request = requests.Request("GET", url, headers=headers).prepare()
-        adapter = _Adapter(url, _FETCH_CONNECT_TIMEOUT_S, ca_file)
-        with closing(adapter.post(request, line)) as response:
-            if response.status_code != 200:
-                raise FetchFailed(f"its host answered {response.status_code}")
+        host = _Host(url, _FETCH_CONNECT_TIMEOUT_S, ca_file)
+        with (
+            closing(host.connect(line)) as connection,
+            closing(connection.exchange(host.head("GET", url, headers) + b"\r\n", ())) as response,
+        ):
+            if response.status != 200:
+                raise FetchFailed(f"its host answered {response.status}")
             spooling.keep_picture(_fetched_blocks(response, line, bytes_max), path)
     except FetchFailed:
         raise
@@ -450,9 +446,9 @@ def fetch(url: str, path: Path, line: Line, *, bytes_max: int, ca_file: Path | N
         raise FetchFailed(_words(error)) from None
 
 
-def _fetched_blocks(response: requests.Response, line: Line, bytes_max: int) -> Iterator[bytes]:
+def _fetched_blocks(response: "_Response", line: Line, bytes_max: int) -> Iterator[bytes]:
     total = 0
-    while block := response.raw.read1(_READ_BYTES, decode_content=False):
+    while block := response.next_block():
         total += len(block)
         if total > bytes_max:
             raise FetchFailed(f"it is larger than {bytes_max} bytes")
@@ -480,11 +476,14 @@ class _WholeLines:
 
 
 class _Response(http.client.HTTPResponse):
-    """Reads the head of an answer as the standard requires, where the standard library is lenient.
+    """Reads an answer as the standard requires, where the standard library is lenient.
 
     It takes an end of the connection for the end of the headers, so that a 429 cut in its headers would pass for
-    a whole one; and it takes interim answers (102 Processing, 103 Early Hints) for the final one.
+    a whole one; it takes interim answers (102 Processing, 103 Early Hints) for the final one; of two lengths that
+    contradict each other it believes the first; and it lets a body end before its announced length.
     """
+
+    length: int | None  # of what has not been read yet; None: nothing was announced
 
     def begin(self) -> None:
         file = self.fp
@@ -494,6 +493,23 @@ class _Response(http.client.HTTPResponse):
         finally:
             if self.fp is not None:
                 self.fp = file
+        told = {length.strip() for line in self.headers.get_all("content-length", ()) for length in line.split(",")}
+        if len(told) > 1:
+            raise http.client.HTTPException("two lengths")
+
+    def next_block(self) -> bytes:
+        """The next bytes of the body, as soon as there are any; empty at its end. Raises HTTPException when that
+        comes too early, and OSError."""
+        if self.chunked:
+            return self.read1(_READ_BYTES)
+        if self.length == 0 or self.fp is None:
+            return b""
+        block = self.fp.read1(_READ_BYTES if self.length is None else min(self.length, _READ_BYTES))
+        if self.length is not None:
+            if not block:
+                raise http.client.IncompleteRead(b"", self.length)
+            self.length -= len(block)
+        return block
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -507,23 +523,18 @@ class _Response(http.client.HTTPResponse):
 _INTERIM = range(102, 200)
 
 
-# The line that the request of this thread goes over: a connection is made deep inside of the libraries.
-_current = threading.local()
-
-
 class _PlainConnection(urllib3.connection.HTTPConnection):
-    """A connection of urllib3 that runs over a Line. Raises NotConnected for whatever keeps it from standing."""
+    """A connection of urllib3 that runs over a Line, for one request."""
 
-    response_class = _Response
-    _line: Line
-    _patience_s: float  # for the connection alone
+    def __init__(self, host: str, port: int, line: Line, connect_timeout_s: float, **tls: Any) -> None:
+        super().__init__(host, port, **tls)
+        self._line, self._connect_timeout_s = line, connect_timeout_s
 
     def _new_conn(self) -> socket.socket:
-        self._line, self._patience_s = _current.line, _current.connect_timeout_s
-        return self._line.connect(self._dns_host, self.port or 0, self._patience_s, _SOCKET_OPTIONS)
+        return self._line.connect(self._dns_host, self.port or 0, self._connect_timeout_s, _SOCKET_OPTIONS)
 
     def connect(self) -> None:
-        """Connect, TLS included."""
+        """Connect, TLS included. Raises NotConnected for whatever keeps the connection from standing."""
         try:
             super().connect()
         except NotConnected:
@@ -533,85 +544,98 @@ class _PlainConnection(urllib3.connection.HTTPConnection):
         # Otherwise the connect timeout would hold for each block of the body, too.
         self.sock.settimeout(self._line.patience_s)
 
+    def exchange(self, head: bytes, body: Iterable[bytes]) -> _Response:
+        """Send the request, and read the head of its answer. Raises what the library raises.
+
+        Written here and not by urllib3, because making the same head anew takes longer than sending it.
+        """
+        try:
+            self.sock.sendall(head)
+            for block in body:
+                self.sock.sendall(block)
+        except OSError as error:
+            # Who hangs up before the body has ended may have answered before.
+            if error.errno not in _HUNG_UP:
+                raise
+        response = _Response(self.sock, method="POST")
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+_HUNG_UP = (errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET, errno.EPROTOTYPE)
+
 
 class _TlsConnection(_PlainConnection, urllib3.connection.HTTPSConnection):
     """The same with TLS: `connect` above goes on to the TLS one of urllib3."""
 
 
-class _OneConnectionEach:
-    """For a pool of urllib3: nothing comes out of it and nothing stays in it, so each request has a new connection."""
+class _Host:
+    """One host: no retries, no redirects, no proxies, a connection for each request, over the line that is given.
 
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        return self._new_conn()  # type: ignore[attr-defined]  # the pool's
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.close()
-
-
-class _PlainPool(_OneConnectionEach, urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(_OneConnectionEach, urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """To one host: no retries, no redirects, no proxies, a connection for each request, over the line that is given.
-
-    Safe to use from any thread. The certificates to trust are read once, at the first request over TLS.
+    Safe to use from any thread. The certificates to trust are read once, at the first connection over TLS.
     """
 
     def __init__(self, url: str, connect_timeout_s: float, ca_file: Path | None = None) -> None:
+        place = urllib3.util.parse_url(_prepared("GET", url).url or "")
+        self._name = (place.host or "").removeprefix("[").removesuffix("]")
+        self._is_tls = place.scheme == "https"
+        usual = 443 if self._is_tls else 80
+        self._port = place.port or usual
+        shown = f"[{self._name}]" if ":" in self._name else self._name.rstrip(".")
+        self._shown = shown if self._port == usual else f"{shown}:{self._port}"
         self._connect_timeout_s = connect_timeout_s
         self._ca_file = requests.adapters.DEFAULT_CA_BUNDLE_PATH if ca_file is None else str(ca_file)
         self._lock = threading.Lock()
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=urllib3.Retry(0, read=False))
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-        self._pool = self.poolmanager.connection_from_url(url)
+        self._context: ssl.SSLContext | None = None
 
-    def post(self, request: requests.PreparedRequest, line: Line) -> requests.Response:
-        """Send one request over the line; the answer's body is not read yet. Raises what the libraries raise."""
-        _current.line, _current.connect_timeout_s = line, self._connect_timeout_s
+    def head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
+        """The head of a request to an address of the host, but for the empty line at its end."""
+        lines = [f"{method} {_prepared(method, url).path_url} HTTP/1.1", f"Host: {self._shown}"]
+        return "".join(f"{line}\r\n" for line in (*lines, *map(": ".join, headers.items()))).encode("latin-1")
+
+    def connect(self, line: Line) -> _PlainConnection:
+        """A new connection over the line, for one request. Raises NotConnected."""
+        place = (self._name, self._port, line, self._connect_timeout_s)
+        connection: _PlainConnection
+        if self._is_tls:
+            connection = _TlsConnection(*place, ssl_context=self._trust(), cert_reqs=ssl.CERT_REQUIRED)
+        else:
+            connection = _PlainConnection(*place)
         try:
-            return self.send(request, stream=True, timeout=(self._connect_timeout_s, line.patience_s))
-        finally:
-            del _current.line
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
-        """The pool to the one host, for requests."""
-        return self._pool
-
-    def cert_verify(self, conn: Any, *_: Any) -> None:
-        """Have the pool know whom to trust, for requests: the files are large, and reading them takes long."""
+    def _trust(self) -> ssl.SSLContext:
+        """Whom to trust. The files are large, and reading them takes long."""
         with self._lock:
-            if conn.scheme != "https" or "ssl_context" in conn.conn_kw:
-                return
-            context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-            with suppress(OSError):  # of a file without certificates: then the handshake finds nobody to trust
-                context.load_verify_locations(self._ca_file)
-            conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_REQUIRED", context
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Status, headers and the body to be read; nobody keeps the cookies."""
-        response = requests.Response()
-        response.status_code, response.headers, response.raw = resp.status, resp.headers, resp
-        response.request, response.connection = req, self
-        return response
+            if self._context is None:
+                self._context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+                with suppress(OSError):  # of a file without certificates: then the handshake finds nobody to trust
+                    self._context.load_verify_locations(self._ca_file)
+            return self._context
 
 
-def _headers(key: Key) -> "requests.structures.CaseInsensitiveDict[str]":
-    return requests.structures.CaseInsensitiveDict(
-        {
-            "Authorization": f"Bearer {key.reveal()}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "User-Agent": _USER_AGENT,
-        }
-    )
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """An address as requests spells it. Not through a Session: that is what would read proxies and .netrc."""
+    return requests.Request(method, url).prepare()
+
+
+def _headers(key: Key) -> Mapping[str, str]:
+    return {
+        "Authorization": f"Bearer {key.reveal()}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        "User-Agent": _USER_AGENT,
+    }
 
 
 def _checked_url(url: str, *, allow_plaintext: bool) -> str:
@@ -635,7 +659,7 @@ def _checked_url(url: str, *, allow_plaintext: bool) -> str:
         )
     target = f"{url.rstrip('/')}/images/generations"
     with suppress(requests.RequestException, UnicodeError):
-        requests.Request("POST", target).prepare()
+        _prepared("POST", target)
         return target
     raise UsageError(f"the endpoint's url `{url}` cannot be used", _URL_HINT)
 

@@ -817,16 +817,52 @@ MUTANTS = (
         "connections-used-again",
         "every request has a connection of its own",
         "runner/providers/omixa.py",
-        "class _PlainPool(_OneConnectionEach, urllib3",
-        "class _PlainPool(urllib3",
+        "            connection = _PlainConnection(*place)\n        try:\n            connection.connect()\n",
+        "            connection = self.__dict__.setdefault('kept', _PlainConnection(*place))\n"
+        "            connection.close = lambda: None\n"
+        "        try:\n            connection.sock or connection.connect()\n",
         "tests/providers/test_omixa.py -k connection_of_its_own",
+    ),
+    Mutant(
+        "body-before-sent",
+        "nothing of the body is there to be sent before the ledger has *sent*",
+        "runner/providers/omixa.py",
+        "            self.sock.sendall(head)\n            for block in body:\n                self.sock.sendall(block)\n",
+        "            body._announced = True\n            blocks = list(body)\n            self.sock.sendall(head + blocks[0])\n"
+        "            body._announced = False\n            body.read()\n"
+        "            for block in blocks[1:]:\n                self.sock.sendall(block)\n",
+        "tests/providers/test_omixa.py -k before_the_first_byte",
+    ),
+    Mutant(
+        "body-ends-early",
+        "a body that is shorter than announced is no whole answer",
+        "runner/providers/omixa.py",
+        '                raise http.client.IncompleteRead(b"", self.length)\n',
+        "                return block\n",
+        "tests/providers/test_omixa.py -k cut_in_its_body",
+    ),
+    Mutant(
+        "two-lengths",
+        "an answer with two lengths is no proper one",
+        "runner/providers/omixa.py",
+        "if len(told) > 1:",
+        "if len(told) > 9:",
+        "tests/providers/test_omixa.py -k no_proper_http",
+    ),
+    Mutant(
+        "answer-before-the-end-unread",
+        "an endpoint that hangs up before the end of the body is heard",
+        "runner/providers/omixa.py",
+        "            if error.errno not in _HUNG_UP:\n",
+        "            if True:\n",
+        "tests/providers/test_omixa.py -k before_the_body_was_read",
     ),
     Mutant(
         "anybody-is-trusted",
         "a certificate that is not trusted is proof that nothing was sent",
         "runner/providers/omixa.py",
-        'conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_REQUIRED", context',
-        'conn.cert_reqs, conn.conn_kw["ssl_context"] = "CERT_NONE", context',
+        "ssl_context=self._trust(), cert_reqs=ssl.CERT_REQUIRED",
+        "ssl_context=ssl._create_unverified_context(), cert_reqs=ssl.CERT_NONE",
         "tests/providers/test_omixa.py -k certificate",
     ),
     Mutant(

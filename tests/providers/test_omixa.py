@@ -505,6 +505,8 @@ def test_an_answer_cut_where_the_connection_was_its_end_is_in_doubt(endpoint: St
         b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n{}",
+        http(SUCCESS, headers={"content-length": "5"}),
+        http(SUCCESS).replace(b"Content-Length: ", b"Content-Length: 5, "),
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + http(SUCCESS),
     ],
 )
@@ -1029,6 +1031,26 @@ def test_a_certificate_file_that_is_not_there_is_said_before_anything_is_sent(ke
 )
 def test_other_addresses_are_accepted(key: Key, url: str, plaintext: bool) -> None:
     OmixaProvider(url=url, key=key, timeout_s=1, allow_plaintext=plaintext)
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "host"),
+    [
+        ("https://omixa.cloud/api/v1", "/api/v1/images/generations", "omixa.cloud"),
+        ("https://Omixa.Cloud.:443/", "/images/generations", "omixa.cloud"),
+        ("https://omixa.cloud:8443", "/images/generations", "omixa.cloud:8443"),
+        ("https://omixa.cloud:80", "/images/generations", "omixa.cloud:80"),
+        ("https://bücher.example/ü", "/%C3%BC/images/generations", "xn--bcher-kva.example"),
+        ("https://omixa.cloud/%d0%bf", "/%D0%BF/images/generations", "omixa.cloud"),
+        ("http://[::1]/api", "/api/images/generations", "[::1]"),
+        ("http://[::1]:8080/api", "/api/images/generations", "[::1]:8080"),
+        ("http://localhost:80", "/images/generations", "localhost"),
+    ],
+)
+def test_the_address_is_spelled_as_the_standard_has_it(key: Key, url: str, line: str, host: str) -> None:
+    head = OmixaProvider(url=url, key=key, timeout_s=1)._head
+    assert head.startswith(f"POST {line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: ".encode())
+    assert head.endswith(b"\r\nContent-Length: ")
 
 
 def test_a_slash_at_the_end_of_the_address_makes_no_difference(endpoint: Start, send: Send) -> None:
