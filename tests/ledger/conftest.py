@@ -1,17 +1,26 @@
 """A real ledger file, a run in it, and short words for what the tests do with it."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from runner.ledger.database import open_database
 from runner.ledger.ledger import Ledger
+from runner.ledger.together import together
 from runner.ledger.values import Asked, Cap, Reservation, Reserved, RunFacts
 from runner.plan import digest
+
+LIMIT_S = 60
+Call = Callable[[], Any]
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -125,6 +134,37 @@ class Desk:
             self.ledger.database, workspace=self.run.workspace, zone=self.run.zone, caps=[cap], at=self.at
         )[0]
         return window.open_micros, window.settled_micros
+
+
+@contextmanager
+def in_line(desk: Desk, calls: Sequence[Call]) -> Iterator[list[Any]]:
+    """Inside, each call waits in a thread of its own, in this order, because the ledger is held; afterwards the list
+    has what each returned or raised."""
+    database, ends = desk.ledger.database, [None] * len(calls)
+
+    def run(number: int, call: Call) -> None:
+        try:
+            ends[number] = call()
+        except BaseException as error:  # noqa: BLE001 - compared by the test
+            ends[number] = error  # type: ignore[call-overload]
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    with database.write_transaction():
+        for waiting, thread in enumerate(threads):
+            thread.start()
+            until(lambda waiting=waiting: together(database)._led and len(together(database)._queue) == waiting)
+        yield ends
+    for thread in threads:
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Look again and again, for a while."""
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end
+        os.sched_yield()
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
 """Bookings that wait at the same time: one commit for all, and each with its own end."""
 
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -16,13 +11,10 @@ from runner.ledger import usage
 from runner.ledger.balance_check import check_balances
 from runner.ledger.chain import Writing
 from runner.ledger.ledger import Ledger
-from runner.ledger.together import TOGETHER_MAX, together
+from runner.ledger.together import TOGETHER_MAX
 from runner.ledger.values import AlreadyBought, Cap, Reserved, Stopped
 from runner.ledger.verify import verify
-from tests.ledger.conftest import Desk
-
-LIMIT_S = 60
-Call = Callable[[], Any]
+from tests.ledger.conftest import Call, Desk, in_line
 
 
 @pytest.fixture
@@ -31,37 +23,6 @@ def desk(open_ledger: Callable[[], Ledger]) -> Desk:
     desk = Desk(open_ledger(), seen=False)
     desk.buy("first")
     return desk
-
-
-@contextmanager
-def in_line(desk: Desk, calls: Sequence[Call]) -> Iterator[list[Any]]:
-    """Inside, each call waits in a thread of its own, in this order, because the ledger is held; afterwards the list
-    has what each returned or raised."""
-    database, ends = desk.ledger.database, [None] * len(calls)
-
-    def run(number: int, call: Call) -> None:
-        try:
-            ends[number] = call()
-        except BaseException as error:  # noqa: BLE001 - compared by the test
-            ends[number] = error  # type: ignore[call-overload]
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
-    with database.write_transaction():
-        for waiting, thread in enumerate(threads):
-            thread.start()
-            until(lambda waiting=waiting: together(database)._led and len(together(database)._queue) == waiting)
-        yield ends
-    for thread in threads:
-        thread.join(LIMIT_S)
-        assert not thread.is_alive()
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Look again and again, for a while."""
-    end = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < end
-        os.sched_yield()
 
 
 def sound(desk: Desk) -> bool:

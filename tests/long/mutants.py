@@ -178,6 +178,15 @@ MUTANTS = (
         f"{TOGETHER_TESTS} -k nobody_is_told",
     ),
     Mutant(
+        "told-before-synced",
+        "of those who wait for one commit, nobody is told before it survives a power cut",
+        TOGETHER,
+        "                page.finish()\n                self._page, self",
+        "                page.finish()\n                for one in taken[1:]:\n                    one.settled = True\n"
+        "                    one.wake()\n                taken = [mine]\n                self._page, self",
+        "tests/proof/test_power.py -k 'lost_in_a_power_cut'",
+    ),
+    Mutant(
         "error-of-one-lost",
         "who asked for a change that failed hears of it",
         TOGETHER,
@@ -827,10 +836,11 @@ MUTANTS = (
         "body-before-sent",
         "nothing of the body is there to be sent before the ledger has *sent*",
         "runner/providers/omixa.py",
-        "            self.sock.sendall(head)\n            for block in body:\n                self.sock.sendall(block)\n",
-        "            body._announced = True\n            blocks = list(body)\n            self.sock.sendall(head + blocks[0])\n"
+        "            self.sock.sendall(head)\n            for block in body:\n",
+        "            body._announced = True\n            blocks = list(body)\n"
+        "            self.sock.sendall(head + blocks[0])\n"
         "            body._announced = False\n            body.read()\n"
-        "            for block in blocks[1:]:\n                self.sock.sendall(block)\n",
+        "            for block in blocks[1:]:\n",
         "tests/providers/test_omixa.py -k before_the_first_byte",
     ),
     Mutant(

@@ -2,10 +2,11 @@
 
     python -m tests.long.power --cuts 1000 --seed 7
 
-The real ledger runs on a SQLite whose every write, truncation and sync is written down. A cut is then any point in that
-list: of each file the disk holds what was synced, and of what came after it any part, sector by sector. The ledger is
-opened again on exactly those files. The controls do the same with `synchronous=NORMAL`, which must lose commits, and
-with `synchronous=OFF`, which must ruin ledgers.
+The real ledger runs on a SQLite whose every write, truncation and sync is written down. A cut is then any point in
+that list: of each file the disk holds what was synced, and of what came after it any part, sector by sector. The
+ledger is opened again on exactly those files. Some changes are made one by one, others by callers that wait at the
+same time and are committed together; of one such group in each run the power is cut at every point. The controls do
+the same with `synchronous=NORMAL`, which must lose commits, and with `synchronous=OFF`, which must ruin ledgers.
 """
 
 import argparse
@@ -32,10 +33,14 @@ from runner.ledger.database import Database, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.tables import ENTRIES
 from runner.ledger.values import Cap, Reserved
-from tests.ledger.conftest import Desk
+from runner.ledger.verify import verify
+from tests.ledger.conftest import Call, Desk, in_line
 
 # What a disk writes whole or not at all.
 SECTOR_BYTES = 512
+
+# Where these stand in an entry.
+_ATTEMPT, _KIND = ENTRIES.c.keys().index("attempt_id"), ENTRIES.c.keys().index("kind")
 
 # How many points of one recorded run are tried.
 CUTS_PER_RUN = 25
@@ -87,7 +92,22 @@ class Acknowledged:
     entries: int
 
 
-Event = Wrote | Truncated | Synced | Removed | Acknowledged
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One of several callers heard that its change is booked: from now on its entry is there."""
+
+    attempt_id: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Callers wait for one commit, or have all been answered."""
+
+    begins: bool
+
+
+Event = Wrote | Truncated | Synced | Removed | Acknowledged | Told | Group
 
 
 @dataclass(slots=True)
@@ -140,7 +160,7 @@ def disk_after(events: Sequence[Event], before: dict[str, bytes], rng: random.Ra
     files = {name: OneFile(bytearray(content)) for name, content in before.items()}
     for event in events:
         match event:
-            case Acknowledged():
+            case Acknowledged() | Told() | Group():
                 pass
             case Synced(file=name):
                 files.setdefault(name, OneFile(None)).sync()
@@ -161,7 +181,8 @@ class _Files(apsw.VFS):
         self._events = events
 
     def xOpen(self, name: Any, flags: list[int]) -> "_File":  # noqa: N802 - apsw's name
-        return _File(name, flags, self._events)
+        # Without a name it is for what is undone in a transaction, and gone with its process: nobody finds it again.
+        return _File(name, flags, [] if name is None else self._events)
 
     def xDelete(self, name: str, sync_folder: bool) -> None:  # noqa: N802 - apsw's name
         super().xDelete(name, sync_folder)
@@ -175,7 +196,7 @@ class _File(apsw.VFSFile):
 
     def __init__(self, name: Any, flags: list[int], events: list[Event]) -> None:
         super().__init__("", name, flags)
-        self._name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name).name
+        self._name = Path((name.filename() if isinstance(name, apsw.URIFilename) else name) or "").name
         self._events = events
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
@@ -327,7 +348,7 @@ def recorded(template: Path, folder: Path, rng: random.Random, synchronous: str)
     first = f"PRAGMA wal_autocheckpoint={pages}"
     with recording(events, synchronous, first), open_database(path, create=False) as database:
         _check_setting(database, synchronous)
-        for _ in _steps(Desk(Ledger(database)), rng):
+        for _ in _steps(Desk(Ledger(database), seen=False), rng, events):
             events.append(Acknowledged(len(_entries(database))))
     with open_database(path, create=False) as database:
         return Recorded(before, events, _entries(database))
@@ -341,15 +362,17 @@ def _check_setting(database: Database, synchronous: str) -> None:
     assert (mode, found) == ("wal", {FULL: 2, NORMAL: 1, OFF: 0}[synchronous])
 
 
-def _steps(desk: Desk, rng: random.Random) -> Iterator[None]:
-    """Changes of a ledger, one at a time."""
+def _steps(desk: Desk, rng: random.Random, events: list[Event]) -> Iterator[None]:
+    """Changes of a ledger, one at a time or several at once."""
     caps = [Cap("workspace", "", "month", 10**9), Cap("recipe", "posters", "total", 10**9)]
     desk.buy("first", caps=caps)
     yield
     reserved: list[int] = []
     sent: list[int] = []
     for number in range(STEPS_PER_RUN):
-        if rng.random() < 0.4 or not reserved + sent:
+        if rng.random() < 0.15:
+            _group(desk, number, reserved, sent, caps, rng, events)
+        elif rng.random() < 0.4 or not reserved + sent:
             reservation = desk.reserve(f"item-{number}", amount=rng.randint(39_000, 700_000), caps=caps)
             assert isinstance(reservation, Reserved), reservation
             reserved.append(reservation.attempt_id)
@@ -367,6 +390,51 @@ def _steps(desk: Desk, rng: random.Random) -> Iterator[None]:
         yield
 
 
+def _group(
+    desk: Desk,
+    number: int,
+    reserved: list[int],
+    sent: list[int],
+    caps: Sequence[Cap],
+    rng: random.Random,
+    events: list[Event],
+) -> None:
+    """Changes of callers that wait at the same time: what is reserved is sent, what is sent is settled, and something
+    new is reserved; in half of the groups one fails in the middle. Each caller is told for itself."""
+
+    def telling(kind: str, change: Callable[[], Any], attempt_id: int | None = None) -> Call:
+        def call() -> int:
+            found = change()
+            mine = found.attempt_id if attempt_id is None else attempt_id
+            events.append(Told(mine, kind))
+            return int(mine)
+
+        return call
+
+    def send(attempt_id: int) -> Call:
+        return lambda: desk.ledger.sent(attempt_id, who="ana", at=desk.at)
+
+    calls = [telling("sent", send(attempt), attempt) for attempt in reserved]
+    calls += [telling("settle", lambda a=attempt: desk.settle(a), attempt) for attempt in sent]  # type: ignore[misc]
+    new = [f"item-{number}-{n}" for n in range(rng.randint(1, 4))]
+    calls += [telling("reserve", lambda k=key: desk.reserve(k, caps=caps)) for key in new]  # type: ignore[misc]
+    rng.shuffle(calls)
+    fails = bool(sent) and rng.random() < 0.5
+    if fails:
+        calls.insert(rng.randint(0, len(calls)), send(sent[0]))  # a second time: that is refused
+    begun = desk.ledger.database.begun
+    events.append(Group(begins=True))
+    with in_line(desk, calls) as ends:
+        pass
+    events.append(Group(begins=False))
+    errors = [end for end in ends if isinstance(end, BaseException)]
+    assert len(errors) == fails, errors
+    # One that leads and fails ends its transaction, and the others have the next.
+    assert desk.ledger.database.begun - begun - 1 in ((1, 2) if fails else (1,))
+    known = {*reserved, *sent}
+    reserved[:], sent[:] = [end for end in ends if type(end) is int and end not in known], list(reserved)
+
+
 def _entries(database: Database) -> list[tuple[Any, ...]]:
     with database.read() as connection:
         return [tuple(row) for row in connection.execute(select(ENTRIES).order_by(ENTRIES.c.id))]
@@ -380,15 +448,19 @@ def after_a_cut(run: Recorded, at: int, folder: Path, rng: random.Random) -> tup
     for name, content in disk_after(run.events[:at], run.before, rng).items():
         (folder / name).write_bytes(content)
     promised = max((event.entries for event in run.events[:at] if isinstance(event, Acknowledged)), default=0)
+    told = [event for event in run.events[:at] if isinstance(event, Told)]
     try:
         with open_database(folder / "ledger.db", create=False) as database:
             found = _entries(database)
             wrong = balance_check.damage(database) or balance_check.check_balances(database)
+            # Whoever was not told is there with all that belongs to it, or not at all.
+            wrong = wrong or [str(fault) for fault in verify(database).faults]
     except LedgerError as error:
         return promised, [error.message]
     if found != run.entries[: len(found)]:
         wrong.append("the entries are not those that were written, in their order")
-    return max(0, promised - len(found)), wrong
+    kept = {(entry[_ATTEMPT], entry[_KIND]) for entry in found}
+    return max(0, promised - len(found), sum((one.attempt_id, one.kind) not in kept for one in told)), wrong
 
 
 @dataclass(slots=True)
@@ -417,8 +489,7 @@ def cuts(count: int, seed: int, synchronous: str) -> Outcome:
             number = outcome.cuts // CUTS_PER_RUN
             rng = random.Random(f"{seed} {number}")
             run = recorded(template, _fresh(folder / "run"), rng, synchronous)
-            for _ in range(min(CUTS_PER_RUN, count - outcome.cuts)):
-                at = rng.randint(0, len(run.events))
+            for at in _points(run, min(CUTS_PER_RUN, count - outcome.cuts), rng):
                 lost, wrong = after_a_cut(run, at, _fresh(folder / "cut"), rng)
                 outcome.cuts += 1
                 outcome.losing += lost > 0
@@ -426,6 +497,18 @@ def cuts(count: int, seed: int, synchronous: str) -> Outcome:
                 outcome.ruined += bool(wrong)
                 outcome.wrong += [f"run {number}, cut at event {at} of {len(run.events)}: {line}" for line in wrong]
     return outcome
+
+
+def _points(run: Recorded, count: int, rng: random.Random) -> list[int]:
+    """Where the power is cut: at every point of one of the groups, as far as half of `count` allows, and anywhere."""
+    begins = [at for at, event in enumerate(run.events) if event == Group(begins=True)]
+    points: list[int] = []
+    if begins:
+        begin = rng.choice(begins)
+        points = list(range(begin + 1, run.events.index(Group(begins=False), begin) + 1))
+    if len(points) > count // 2:
+        points = rng.sample(points, count // 2)
+    return points + [rng.randint(0, len(run.events)) for _ in range(count - len(points))]
 
 
 def _fresh(folder: Path) -> Path:
