@@ -103,9 +103,12 @@ class Reading:
 Keep = Callable[[Iterator[bytes]], Path]
 
 
-def read(answer: Answer, *, key: Key, keep: Keep) -> Reading:
-    """What the answer holds; the picture goes through `keep`. Never raises, whatever the endpoint sent."""
-    document, broken, unreadable = _document(answer)
+def read(answer: Answer, *, key: Key, keep: Keep, parsed: Document | None = None) -> Reading:
+    """What the answer holds; the picture goes through `keep`. Never raises, whatever the endpoint sent.
+
+    `parsed`: its document, where `with_picture_cut` has found that already.
+    """
+    document, broken, unreadable = _document(answer) if parsed is None else (parsed, False, None)
     said = Said() if broken else _said(document, answer.body, key)
     bill, amount_micros, amount_text = _bill(document, answer, key)
     picture, offered, fault, url = _picture(document, answer, unreadable, keep)
@@ -302,14 +305,14 @@ def _speaks_of_money(document: Document, body: Buffer) -> bool:
     return _AMOUNT_NAME.count(body) > zeros
 
 
-def has_picture_cut(answer: Answer) -> bool:
-    """Whether what was cut out of an answer stood where its picture does."""
-    try:
-        document = parse(answer.body, answer.cut)
-    except NotJson:
-        return False
-    first = _first(document)
-    return document.cut is not None and first is not None and first.get("b64_json") == document.cut
+def with_picture_cut(answer: Answer) -> Document | None:
+    """The document of an answer when what was cut out of it stood where its picture does; None when it did not, or the
+    answer cannot be read."""
+    document, _, _ = _document(answer)
+    first = None if document is None else _first(document)
+    if document is None or document.cut is None or first is None or first.get("b64_json") != document.cut:
+        return None
+    return document
 
 
 def _first(document: Document) -> dict[str, object] | None:

@@ -16,8 +16,8 @@ from itertools import chain
 
 import pybase64
 
-from runner.providers.answer import Answer, has_picture_cut, is_plain
-from runner.providers.document import Cut
+from runner.providers.answer import Answer, is_plain, with_picture_cut
+from runner.providers.document import Cut, Document
 from runner.providers.key import Key, Redaction
 from runner.providers.spool import SpoolWriter
 
@@ -76,6 +76,7 @@ class Intake:
         self._redaction = Redaction(key)
         self._state: Callable[[bytes], None] = self._look if is_plain(answer.headers) else self._pass
         self.kept: Answer | None = None
+        self.document: Document | None = None  # of `kept`
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the body."""
@@ -160,9 +161,10 @@ class Intake:
         before, after = (self._hidden(bytes(text)) for text in (self._before, self._after))
         cut = Cut(len(before), self._picture_bytes, self._digest.hexdigest(), self._writer.picture_path)
         answer = replace(self._answer, body=before + after, cut=cut)
-        if not has_picture_cut(answer) or not self._writer.commit_cut(before + after, cut):
+        document = with_picture_cut(answer)
+        if document is None or not self._writer.commit_cut(before + after, cut):
             return False
-        self.kept = answer
+        self.kept, self.document = answer, document
         return True
 
     def _hidden(self, text: bytes) -> bytes:

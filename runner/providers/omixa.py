@@ -186,7 +186,7 @@ class OmixaProvider:
         if intake.finish():
             if intake.kept is None:
                 return self.read_spooled(spool)
-            return decide(read(intake.kept, key=self._key, keep=_discard))
+            return decide(read(intake.kept, key=self._key, keep=_discard, parsed=intake.document))
         if writer.lost:
             message = f"the answer came, but the disk lost it: {writer.fault}"
             return decide_silence(sent=True, code="answer-lost", message=message, evidence=receipt.evidence())

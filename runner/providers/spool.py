@@ -40,7 +40,10 @@ class SpoolWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.picture_path = picture_path(path)  # where the picture is
         self._part = path.with_name(path.name + ".part")
+        self._picture_part = path.with_name(path.name + ".picture.part")
+        self._is_named = False  # under the name that it is to have
         self._file = open(self._part, "w+b", buffering=0, opener=_private)  # noqa: SIM115  # closed by close()
         self._picture: FileIO | None = None
         self._picture_bytes = 0
@@ -50,11 +53,6 @@ class SpoolWriter:
         self._memory: bytearray | None = None
         self.fault: str | None = None
         self.lost = False
-
-    @property
-    def picture_path(self) -> Path:
-        """Where the picture is."""
-        return picture_path(self._path)
 
     def begin(self, status: int, headers: Mapping[str, str], received_at: datetime) -> None:
         """What stands before the body."""
@@ -72,8 +70,7 @@ class SpoolWriter:
         """Take the next bytes of the picture; False when the disk cannot: then `picture_so_far` ends before them."""
         try:
             if self._picture is None:
-                part = self.picture_path.with_name(self.picture_path.name + ".part")
-                self._picture = open(part, "w+b", buffering=0, opener=_private)  # noqa: SIM115  # closed by close()
+                self._picture = open(self._picture_part, "w+b", buffering=0, opener=_private)  # noqa: SIM115  # closed by close()
             _write_all(self._picture, block)
         except OSError:
             return False  # the same bytes are written once more, as text, and then it is told
@@ -97,8 +94,9 @@ class SpoolWriter:
     def forget_picture(self) -> None:
         """The picture is not wanted any more."""
         if self._picture is not None:
-            with suppress(OSError):
-                Path(str(self._picture.name)).unlink()
+            if not self._is_named:
+                with suppress(OSError):
+                    self._picture_part.unlink()
             self._picture.close()
             self._picture, self._picture_bytes = None, 0
 
@@ -108,6 +106,7 @@ class SpoolWriter:
             try:
                 os.fsync(self._file.fileno())
                 self._part.rename(self._path)
+                self._is_named = True
                 _sync_folder(self._path.parent)
             except OSError as error:
                 self._fall_back(error)
@@ -123,9 +122,10 @@ class SpoolWriter:
             _write_all(self._file, _line({**self._line, "cut": place}) + text)
             os.fsync(self._picture.fileno())
             os.fsync(self._file.fileno())
-            Path(str(self._picture.name)).rename(self.picture_path)
+            self._picture_part.rename(self.picture_path)
             # Only now: an answer under its name has its picture.
             self._part.rename(self._path)
+            self._is_named = True
             _sync_folder(self._path.parent)
         except OSError:
             self._give_up_cut()
@@ -138,7 +138,7 @@ class SpoolWriter:
             self._path.unlink()
         with suppress(OSError):
             self.picture_path.unlink()
-        self._written = 0
+        self._written, self._is_named = 0, False
         try:
             self._file.seek(0)
             self._file.truncate()
@@ -152,8 +152,9 @@ class SpoolWriter:
     def close(self) -> None:
         """Let go of the files. What was not committed is removed: the ledger may need the room for the booking."""
         self._file.close()
-        with suppress(OSError):
-            self._part.unlink()
+        if not self._is_named:
+            with suppress(OSError):
+                self._part.unlink()
         self.forget_picture()
 
     def _write(self, block: bytes) -> None:
