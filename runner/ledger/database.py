@@ -270,7 +270,7 @@ def _create_file(path: Path) -> None:
 def revision(database: Database) -> str | None:
     """The migration that the file has reached; None when it has no tables yet. Raises LedgerError."""
     with database.looking() as raw:
-        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master")]
+        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master").fetchall()]
         if "alembic_version" not in tables:
             if tables:
                 raise LedgerError(*_explain(database.path, "it is not a database of omixa, or malformed"))

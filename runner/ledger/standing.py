@@ -89,7 +89,7 @@ def stopped(raw: Any, workspace: str, at: datetime) -> Stopped | None:
 def granted(raw: Any, workspace: str, at: datetime) -> Mapping[tuple[str, str], int]:
     """How much more each window (period, label) of a workspace may take at a moment, micro-units."""
     found: dict[tuple[str, str], int] = {}
-    for period, label, amount in raw.execute(_GRANTS, {"workspace": workspace, "at": moment(at)}):
+    for period, label, amount in raw.execute(_GRANTS, {"workspace": workspace, "at": moment(at)}).fetchall():
         found[period, label] = found.get((period, label), 0) + amount
     return found
 
@@ -106,7 +106,7 @@ def all_levers(raw: Any) -> list[Lever]:
     """Every stop, breach and grant that there ever was, the oldest first."""
     found = raw.execute("SELECT * FROM levers ORDER BY id")
     names = [column[0] for column in found.description]
-    return [Lever(**dict(zip(names, row, strict=True))) for row in found]
+    return [Lever(**dict(zip(names, row, strict=True))) for row in found.fetchall()]
 
 
 def balance(raw: Any, workspace: str, zone: str, cap: Cap, day: date) -> tuple[int, int, str | None]:

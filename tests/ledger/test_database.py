@@ -112,7 +112,7 @@ def test_an_older_ledger_is_backed_up_before_it_is_migrated(
         "def upgrade():\n    op.add_column('runs', sa.Column('more', sa.Text()))\n"
     )
     monkeypatch.setattr(migrate, "folder", lambda: folder)
-    monkeypatch.setattr(tables, "HEAD", "9999")
+    monkeypatch.setattr(database, "HEAD", "9999")
     opened = database.open_database(ledger_path, create=True)
     with opened.read() as connection:
         assert connection.execute(text("SELECT count(more) FROM runs")).scalar_one() == 0
