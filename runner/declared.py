@@ -285,6 +285,8 @@ _WANTED = {
 
 def _in_words(kind: str, name: str, found: object, field: FieldInfo | None) -> tuple[str, str, str | None] | None:
     """Code, message and label of an error that pydantic itself raised; None for one that our models never meet."""
+    if kind == "list_type" and _takes_one(field):
+        return "wrong-type", f"{name} must be a string, or an array of strings, found {kind_of(found)}", None
     if kind in _WANTED:
         return "wrong-type", f"{name} must be {_WANTED[kind]}, found {kind_of(found)}", None
     low, high = _limits(field)
@@ -301,6 +303,13 @@ def _in_words(kind: str, name: str, found: object, field: FieldInfo | None) -> t
     if kind == "string_too_long":
         return "too-long", f"{name} has {len(str(found))} characters, at most {_longest(field)} are accepted", None
     return None
+
+
+def _takes_one(field: FieldInfo | None) -> bool:
+    """Whether a string may stand for an array of one."""
+    parts = () if field is None else (field.annotation, *get_args(field.annotation))
+    notes = [note for part in parts for note in getattr(part, "__metadata__", ())]
+    return any(isinstance(note, BeforeValidator) for note in notes)
 
 
 def _unknown_key(file: TomlFile, model: type[Declared], loc: Loc, found: object) -> Problem:
