@@ -1,11 +1,13 @@
 """Whether a ledger is sound: its file, its tables, its runs, and every balance made anew. Changes nothing."""
 
+import json
+from collections.abc import Collection
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, case, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select, text
 
 from runner import windows
 from runner.ledger import chain, owners, totals, usage
@@ -57,9 +59,9 @@ def check_balances(database: Database) -> list[str]:
         return wrong_balances(connection)
 
 
-def wrong_balances(connection: Connection) -> list[str]:
-    """The same, inside a transaction."""
-    return _windows_off(connection) + _attempts_off(connection)
+def wrong_balances(connection: Connection, only: Collection[int] | None = None) -> list[str]:
+    """The same, inside a transaction. `only`: the attempts to look at; None: all."""
+    return _windows_off(connection) + ([] if only is not None and not only else _attempts_off(connection, only))
 
 
 def _windows_off(connection: Connection) -> list[str]:
@@ -113,16 +115,20 @@ def labels(day: str) -> list[tuple[str, str]]:
     return [(period, windows.window(period, date.fromisoformat(day), "UTC").label) for period in windows.PERIODS]
 
 
-def _attempts_off(connection: Connection) -> list[str]:
-    sums = (
-        select(
-            ENTRIES.c.attempt_id,
-            func.sum(ENTRIES.c.open_micros).label("open_sum"),
-            func.sum(ENTRIES.c.settled_micros).label("settled_sum"),
-        )
-        .group_by(ENTRIES.c.attempt_id)
-        .subquery()
+def among(number: ColumnElement[int], only: Collection[int] | None) -> list[ColumnElement[bool]]:
+    """The condition that a number is one of these, as one value for any number of them; none when that is None."""
+    if only is None:
+        return []
+    return [number.in_(select(func.json_each(json.dumps(list(only))).table_valued("value").c.value))]
+
+
+def _attempts_off(connection: Connection, only: Collection[int] | None) -> list[str]:
+    added = select(
+        ENTRIES.c.attempt_id,
+        func.sum(ENTRIES.c.open_micros).label("open_sum"),
+        func.sum(ENTRIES.c.settled_micros).label("settled_sum"),
     )
+    sums = added.where(*among(ENTRIES.c.attempt_id, only)).group_by(ENTRIES.c.attempt_id).subquery()
     open_sum, settled_sum = func.coalesce(sums.c.open_sum, 0), func.coalesce(sums.c.settled_sum, 0)
     query = (
         select(
@@ -134,7 +140,7 @@ def _attempts_off(connection: Connection) -> list[str]:
             settled_sum.label("settled_sum"),
         )
         .outerjoin(sums, sums.c.attempt_id == ATTEMPTS.c.id)
-        .where(or_(open_sum != _OPEN, settled_sum != _SETTLED))
+        .where(or_(open_sum != _OPEN, settled_sum != _SETTLED), *among(ATTEMPTS.c.id, only))
         .order_by(ATTEMPTS.c.id)
     )
     return [

@@ -114,12 +114,8 @@ _GROUPED = (
     f"SELECT {', '.join(_ALL)}, {', '.join(f'sum({name}) AS {name}' for name in SUMS)} "  # noqa: S608 - names of columns
     f"FROM counted WHERE {_OF_DAY} GROUP BY {', '.join(_ALL)}"
 )
-_HAD = f"SELECT {', '.join(_ALL + SUMS)} FROM totals WHERE {_OF_DAY}"  # noqa: S608
-# Both sides of the difference: totals that no attempts make, and attempts that no total has.
-_WRONG = text(
-    f"SELECT DISTINCT recipe FROM (SELECT * FROM ({_HAD} EXCEPT {_GROUPED}) "  # noqa: S608
-    f"UNION ALL SELECT * FROM ({_GROUPED} EXCEPT {_HAD})) ORDER BY recipe"
-)
+_HAD = text(f"SELECT {', '.join(_ALL + SUMS)} FROM totals WHERE {_OF_DAY}")  # noqa: S608
+_MADE = text(_GROUPED)
 _ADD_UP = text(f"INSERT INTO totals ({', '.join(_ALL + SUMS)}) {_GROUPED}")
 
 
@@ -127,12 +123,23 @@ def wrong(connection: Connection) -> list[str]:
     """Every day, workspace and recipe whose totals are not the sums of its attempts, in words; the first ten."""
     found: list[str] = []
     for workspace, day in connection.execute(_DAYS).all():
-        for recipe in connection.execute(_WRONG, {"workspace": workspace, "day": day}).scalars():
+        for recipe in _wrong_of_day(connection, workspace, day):
             told = f"the totals of {recipe} on {day} in workspace {workspace} are not the sums of its attempts"
             found.append(told)
             if len(found) == WRONG_MAX:
                 return found
     return found
+
+
+def _wrong_of_day(connection: Connection, workspace: str, day: str) -> list[str]:
+    """The recipes of totals that no attempts make, and of attempts that no total has."""
+    names = {"workspace": workspace, "day": day}
+    had = {tuple(row) for row in connection.execute(_HAD, names)}
+    made = {tuple(row) for row in connection.execute(_MADE, names)}
+    return sorted({row[_RECIPE] for row in had ^ made})
+
+
+_RECIPE = _ALL.index("recipe")
 
 
 def remake(connection: Connection) -> None:

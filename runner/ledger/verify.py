@@ -6,17 +6,20 @@ Streams: memory does not grow with the number of entries. Reads one consistent v
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, or_, select, text
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from runner.ledger import chain, totals
-from runner.ledger.balance_check import wrong_balances
+from runner.ledger.balance_check import among, wrong_balances
 from runner.ledger.balances import joined_digest
 from runner.ledger.chain import Identity
-from runner.ledger.database import Database
+from runner.ledger.database import Database, driver_of
 from runner.ledger.facts import PURGED, attempt_facts, is_purged
+from runner.ledger.lives import Lives, stream
+from runner.ledger.retold import ENDS, Heads
+from runner.ledger.multiset import Standing
 from runner.ledger.tables import (
     ATTEMPT_WINDOWS,
     ATTEMPTS,
@@ -34,7 +37,7 @@ from runner.ledger.tables import (
     WORKSPACES,
 )
 from runner.trail.merkle import Frontier
-from runner.trail.payload import FIRST, Entry, decode, leaf_hash
+from runner.trail.payload import FIRST, Entry, decode, facts_of, leaf_hash
 
 # How many faults are told; whoever changed more has been found out.
 FAULTS_MAX = 20
@@ -51,14 +54,38 @@ class Seen:
     where: str
 
 
-@dataclass(slots=True)
 class ChainEnd:
-    """One chain as found: its entries counted, hashed and added up; amounts in micro-units."""
+    """One chain as found: its entries counted, hashed and added up; amounts in micro-units.
 
-    frontier: Frontier = field(default_factory=Frontier)
-    head: bytes = FIRST
-    open_micros: int = 0
-    settled_micros: int = 0
+    `size`: how many entries there were. `head`: the hash of the newest.
+    """
+
+    __slots__ = ("_frontier", "_new", "head", "open_micros", "settled_micros", "size")
+
+    def __init__(self) -> None:
+        """A chain without entries."""
+        self._frontier = Frontier()
+        self._new: list[bytes] = []  # hashes that are not in the tree yet: many at once take half of the time
+        self.head = FIRST
+        self.size = self.open_micros = self.settled_micros = 0
+
+    def add(self, leaf: bytes, opened: int, settled: int) -> None:
+        """One more entry: its hash, and the changes of open and settled money."""
+        self.head = leaf
+        self.size += 1
+        self.open_micros += opened
+        self.settled_micros += settled
+        self._new.append(leaf)
+        if len(self._new) == _ROWS:
+            self._frontier.extend(self._new)
+            self._new.clear()
+
+    @property
+    def frontier(self) -> Frontier:
+        """The tree over all entries."""
+        self._frontier.extend(self._new)
+        self._new.clear()
+        return self._frontier
 
 
 @dataclass(slots=True)
@@ -84,15 +111,16 @@ class Verified:
             self.faults.append(text)
 
 
-def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = True) -> Verified:
+def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = True, reading: bool = False) -> Verified:
     """Check everything against the chain, and the chain against checkpoints kept elsewhere. Raises LedgerError.
 
-    Without `balances`, whether the balances add up is left out.
+    Without `balances`, whether the balances add up is left out. An entry is only read when it is not just the bytes
+    that its columns and rows make; with `reading` every one is, which finds the same and takes several times as long.
     """
     found = Verified()
     with database.read() as connection:
         try:
-            _verify(connection, found, seen, balances=balances)
+            _verify(connection, found, seen, balances=balances, reading=reading)
         except (ValueError, TypeError, LookupError, AttributeError, SQLAlchemyError) as error:
             if isinstance(error, DBAPIError):
                 raise
@@ -101,18 +129,21 @@ def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = Tr
     return found
 
 
-def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, balances: bool) -> None:
+def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, balances: bool, reading: bool) -> None:
     who_am_i = chain.identity(connection)
     tables = _Tables(connection, found)
-    _chains(connection, who_am_i, tables, found, seen)
+    lives = Lives(driver_of(connection), who_am_i.key, tables.delivered)
+    _chains(connection, who_am_i, tables, lives, found, seen, reading=reading)
     if found.full:
         return
-    _attempts(connection, who_am_i, tables, found)
-    tables.counted()
+    left, tables.named = lives.left()
+    _attempts(connection, who_am_i, tables, left, found)
+    tables.counted(left)
     _texts(connection, found)
     for price in connection.execute(_WRONG_PRICES):
         found.fault(f"prices of {price.model} in workspace {price.workspace} are not those of its attempts")
-    for wrong in [*wrong_balances(connection), *totals.wrong(connection)] if balances else ():
+    # An attempt that is what its entries make it is also what they add up to.
+    for wrong in [*wrong_balances(connection, left), *totals.wrong(connection)] if balances else ():
         found.fault(wrong)
     if _schema(connection) != _SCHEMA:
         found.fault("the file has other tables, indexes or triggers than the program's migrations make")
@@ -140,44 +171,72 @@ _SCHEMA = {
 # ---- the chain
 
 
+_ENTRIES = (
+    "SELECT at, workspace, attempt_id, kind, open_micros, settled_micros, who, note, seq, id, payload, hash "
+    "FROM entries ORDER BY id"
+)
+_leaf = sha256(b"\0").copy
+_TOLD = frozenset({"reserve", "sent", *ENDS})
+
+
+class _EntryRow(NamedTuple):
+    """What `_ENTRIES` selects."""
+
+    at: str
+    workspace: str
+    attempt_id: int | None
+    kind: str
+    open_micros: int
+    settled_micros: int
+    who: str
+    note: str | None
+    seq: int
+    id: int
+    payload: bytes
+    hash: bytes
+
+
 def _chains(
-    connection: Connection, who_am_i: Identity, tables: "_Tables", found: Verified, seen: Sequence[Seen]
+    connection: Connection,
+    who_am_i: Identity,
+    tables: "_Tables",
+    lives: Lives,
+    found: Verified,
+    seen: Sequence[Seen],
+    *,
+    reading: bool,
 ) -> None:
-    due: dict[tuple[str, int], list[Seen]] = {}
+    """Every entry: whether it is the bytes that its columns and the rows make; if not, what is wrong with it."""
+    due: dict[str, dict[int, list[Seen]]] = {}
     for one in seen:
-        due.setdefault((one.chain, one.size), []).append(one)
-    latest = ""
-    for row in _stream(connection, select(ENTRIES).order_by(ENTRIES.c.id)):
+        due.setdefault(one.chain, {}).setdefault(one.size, []).append(one)
+    heads, latest = Heads(who_am_i.uid), ""
+    for row in stream(driver_of(connection), _ENTRIES):
+        at, name, number = row[0], row[1], row[9]
         found.entries += 1
-        # No hash covers the number of an entry, and rows are only ever added, so the numbers have no gaps.
-        if row.id != found.entries:
-            found.fault(f"entry {row.id}: its number should be {found.entries}")
-        end = found.chains.setdefault(row.workspace, ChainEnd())
-        entry = _link(row, who_am_i, end, found)
-        if row.at < latest:
-            found.fault(f"entry {row.id}: its moment {row.at} is before that of the entry above it")
-        latest = max(latest, row.at)
-        leaf = leaf_hash(row.payload)
-        end.frontier.append(leaf)
-        end.head = leaf
-        end.open_micros += row.open_micros
-        end.settled_micros += row.settled_micros
+        end = found.chains.get(name)
+        if end is None:
+            end = found.chains[name] = ChainEnd()
+        told = not reading and number == found.entries and _as_told(row, heads, end, latest, lives)
+        entry = None if told is True else told or _explained(_EntryRow._make(row), who_am_i, end, latest, lives, found)
+        latest = max(latest, at)
         if entry is not None and entry.kind == "checked":
-            _checked(row.id, entry, found)
-        for one in due.pop((row.workspace, end.frontier.size), ()):
-            found.checkpoints += 1
-            if end.frontier.root() != one.root:
-                found.fault(
-                    f"entry {row.id}: up to here chain {row.workspace} is not what the checkpoint at {one.where} saw; "
-                    "an entry was changed, and all hashes after it made anew"
-                )
+            _checked(number, entry, found)
+        if name in due:
+            for one in due[name].pop(end.size, ()):
+                found.checkpoints += 1
+                if end.frontier.root() != one.root:
+                    found.fault(
+                        f"entry {number}: up to here chain {name} is not what the checkpoint at {one.where} saw; "
+                        "an entry was changed, and all hashes after it made anew"
+                    )
         if entry is not None:
-            tables.heard(row.id, entry)
+            tables.heard(number, entry)
         if found.full:
             return
     _ends(connection, found)
-    for left in sorted((one for some in due.values() for one in some), key=lambda one: one.size):
-        size = found.chains[left.chain].frontier.size if left.chain in found.chains else 0
+    for left in sorted((one for sizes in due.values() for some in sizes.values() for one in some), key=_size_of):
+        size = found.chains[left.chain].size if left.chain in found.chains else 0
         found.checkpoints += 1
         if left.size or size:
             found.fault(
@@ -186,9 +245,63 @@ def _chains(
             )
 
 
-def _link(row: Row[Any], who_am_i: Identity, end: ChainEnd, found: Verified) -> Entry | None:
+def _size_of(seen: Seen) -> int:
+    return seen.size
+
+
+def _as_told(row: Any, heads: Heads, end: ChainEnd, latest: str, lives: Lives) -> Entry | bool:
+    """Whether an entry is spelled as its columns say, has its hash, and follows on its chain; then it is added there.
+
+    True when it is also just what the rows of its attempt make it; otherwise what it says, to be heard of.
+    """
+    at, name, attempt, kind, opened, settled, who, note, seq, number, payload, digest = row
+    try:
+        head = heads.of(row[:9], end.head)
+        if at < latest or seq != end.size or not payload.startswith(head):
+            return False
+        leaf = _leaf()
+        leaf.update(payload)
+        hashed = leaf.digest()
+        size = int.from_bytes(payload[len(head) : len(head) + 4], "big")
+        facts = payload[len(head) + 4 :]
+        if hashed != digest or size != len(facts):
+            return False
+        if kind in _TOLD and attempt is not None and lives.tells(number, at, attempt, kind, opened, settled, facts):
+            end.add(hashed, opened, settled)
+            return True
+        if attempt is not None:
+            if attempt < 0:
+                return False
+            if kind == "adopt":
+                lives.adopted(attempt)
+            elif kind not in _TOLD:
+                lives.mentioned(attempt, moves=bool(opened or settled))
+        entry = Entry(heads.ledger, name, seq, end.head, at, kind, attempt, opened, settled, who, note, facts_of(facts))
+    except (TypeError, AttributeError, LookupError, ValueError):
+        return False
+    end.add(hashed, opened, settled)
+    return entry
+
+
+def _explained(
+    row: _EntryRow, who_am_i: Identity, end: ChainEnd, latest: str, lives: Lives, found: Verified
+) -> Entry | None:
+    """What is wrong with an entry, in words; what it says, None when it cannot be read."""
+    if row.id != found.entries:
+        # No hash covers the number of an entry, and rows are only ever added, so the numbers have no gaps.
+        found.fault(f"entry {row.id}: its number should be {found.entries}")
+    entry = _link(row, who_am_i, end, found)
+    if row.at < latest:
+        found.fault(f"entry {row.id}: its moment {row.at} is before that of the entry above it")
+    if row.attempt_id is not None:
+        lives.leave(row.attempt_id)
+    end.add(leaf_hash(row.payload), row.open_micros, row.settled_micros)
+    return entry
+
+
+def _link(row: _EntryRow, who_am_i: Identity, end: ChainEnd, found: Verified) -> Entry | None:
     """One entry: its payload, its columns, its place in the chain. None when the payload cannot be read."""
-    seq, where = end.frontier.size, f"entry {row.id}"
+    seq, where = end.size, f"entry {row.id}"
     try:
         entry = decode(row.payload)
     except ValueError as error:
@@ -253,8 +366,8 @@ class _Tables:
         self.joined = 0  # rows that joined a window when it was made
         self.named = 0  # rows that a reservation made
         self.caps: dict[int, tuple[int, int]] = {}  # window → its cap, and the entry that says so
-        self.delivered = 0  # the entries of the newest delivery at each path, folded into one number
-        self.recorded = {table.name: 0 for table in RECORDS}  # of the newest entry about each row, the same
+        self.delivered = Standing()  # the entry of the newest delivery at each path
+        self.recorded = {table.name: Standing() for table in RECORDS}  # the newest entry about each row
         self.purged_to = 0
 
     def heard(self, number: int, entry: Entry) -> None:
@@ -287,10 +400,10 @@ class _Tables:
         self.state |= {name: value for name, value in facts.items() if name in self.state}
         delivery = facts.get("delivery")
         if delivery is not None:
-            self.delivered ^= _fold(number) ^ _fold(delivery["replaces"])
+            self.delivered.put(number, delivery["replaces"])
         record = facts.get("record")
         if record is not None:
-            self.recorded[record["table"]] ^= _fold(number) ^ _fold(record["replaces"])
+            self.recorded[record["table"]].put(number, record["replaces"])
 
     def _row(self, number: int, what: str, table: Any, key: str, value: Any, facts: Mapping[str, Any]) -> None:
         self.counts[what] += 1
@@ -312,8 +425,11 @@ class _Tables:
         count = select(func.count()).select_from(ATTEMPT_WINDOWS).where(inside)
         self.joined += self.connection.execute(count).scalar_one()
 
-    def counted(self) -> None:
-        """No table has a row that no entry speaks of, and what changes over time ends as the last entry says."""
+    def counted(self, left: list[int] | None) -> None:
+        """No table has a row that no entry speaks of, and what changes over time ends as the last entry says.
+
+        `left`: the attempts that are not just what their entries make them; None: all.
+        """
         for what, (table, condition) in _COUNTS.items():
             query = select(func.count()).select_from(table)
             has = self.connection.execute(query if condition is None else query.where(condition)).scalar_one()
@@ -332,36 +448,54 @@ class _Tables:
         for name, said in self.state.items():
             if state[name] != said:
                 self.found.fault(f"ledger_state: `{name}` is not what the newest entry about it says")
-        self._deliveries()
+        if left is None or not self._are_delivered(set(left)):
+            self._deliveries()
         self._records()
         rows = self.connection.execute(select(func.count()).select_from(ATTEMPT_WINDOWS)).scalar_one()
         if rows != self.joined + self.named:
             self.found.fault(f"attempt_windows: {rows} rows are there, and entries speak of {self.joined + self.named}")
 
+    def _are_delivered(self, left: set[int]) -> bool:
+        """Whether each delivery is what the attempt that brought it says, or what its entry does; none is missing."""
+        who_am_i = chain.identity(self.connection)
+        standing = Standing()
+        for entry_id, attempt, is_told in stream(driver_of(self.connection), _BROUGHT):
+            standing.put(entry_id)
+            if not is_told or attempt in left:
+                row = self.connection.execute(_DELIVERY, {"entry": entry_id}).first()
+                if row is None or self._delivery_off(row, who_am_i) is not None:
+                    return False
+        return standing == self.delivered
+
     def _deliveries(self) -> None:
         who_am_i = chain.identity(self.connection)
-        query = select(DELIVERIES, ENTRIES.c.payload).outerjoin(ENTRIES, ENTRIES.c.id == DELIVERIES.c.entry_id)
-        left = self.delivered
-        for row in _stream(self.connection, query):
-            left ^= _fold(row.entry_id)
-            entry = _read(row.payload)
-            said = None if entry is None else entry.facts.get("delivery")
-            if entry is None or said is None:
-                self.found.fault(f"deliveries: no entry speaks of `{row.output_path}`")
-                continue
-            has = (row.output_path, who_am_i.digest(row.item_key), row.result_digest, row.at)
-            if has != (said["output_path"], said["item_key"], said["result_digest"], entry.at):
-                self.found.fault(f"deliveries: `{row.output_path}` is not what entry {row.entry_id} says")
-        if left:
+        standing = Standing()
+        for row in _stream(self.connection, _DELIVERIES):
+            standing.put(row.entry_id)
+            fault = self._delivery_off(row, who_am_i)
+            if fault is not None:
+                self.found.fault(fault)
+        if standing != self.delivered:
             self.found.fault("deliveries: a row is missing, or is an older one than the entries say")
+
+    def _delivery_off(self, row: Row[Any], who_am_i: Identity) -> str | None:
+        """What is wrong with a row of deliveries beside its entry; None: nothing."""
+        entry = _read(row.payload)
+        said = None if entry is None else entry.facts.get("delivery")
+        if entry is None or said is None:
+            return f"deliveries: no entry speaks of `{row.output_path}`"
+        has = (row.output_path, who_am_i.digest(row.item_key), row.result_digest, row.at)
+        if has != (said["output_path"], said["item_key"], said["result_digest"], entry.at):
+            return f"deliveries: `{row.output_path}` is not what entry {row.entry_id} says"
+        return None
 
     def _records(self) -> None:
         """Each row is what its newest entry says, and no entry's row is missing."""
         for table in RECORDS:
-            left = self.recorded[table.name]
+            standing = Standing()
             query = select(table, ENTRIES.c.payload).outerjoin(ENTRIES, ENTRIES.c.id == table.c.entry_id)
             for row in _stream(self.connection, query):
-                left ^= _fold(row.entry_id)
+                standing.put(row.entry_id)
                 entry = _read(row.payload)
                 said = None if entry is None else entry.facts.get("record")
                 has = {name: value for name, value in row._mapping.items() if name not in ("entry_id", "payload")}
@@ -370,9 +504,18 @@ class _Tables:
                     self.found.fault(f"{table.name}: no entry speaks of row {name}")
                 elif said["row"] != has:
                     self.found.fault(f"{table.name}: row {name} is not what entry {row.entry_id} says")
-            if left:
+            if standing != self.recorded[table.name]:
                 self.found.fault(f"{table.name}: a row is missing, or is an older one than the entries say")
 
+
+_DELIVERIES = select(DELIVERIES, ENTRIES.c.payload).outerjoin(ENTRIES, ENTRIES.c.id == DELIVERIES.c.entry_id)
+_DELIVERY = _DELIVERIES.where(DELIVERIES.c.entry_id == bindparam("entry"))
+# Which attempt brought what was delivered, and whether the row says the same of it.
+_BROUGHT = (
+    "SELECT d.entry_id, a.id, e.kind IN ('settle', 'unknown') AND d.output_path = a.output_path "
+    "AND d.item_key = a.item_key AND d.result_digest = a.result_digest AND d.at = e.at "
+    "FROM deliveries d LEFT JOIN entries e ON e.id = d.entry_id LEFT JOIN attempts a ON a.id = e.attempt_id"
+)
 
 _COUNTS: dict[str, tuple[Any, Any]] = {
     "workspaces": (WORKSPACES, None),
@@ -392,11 +535,6 @@ _ENDED_BY_HALVES = {
 }
 
 
-def _fold(number: int) -> int:
-    """An entry's number as a large one: together they tell which entries are left when each is put in and taken out."""
-    return int.from_bytes(sha256(b"%d" % number).digest(), "big") if number else 0
-
-
 def _read(payload: bytes | None) -> Entry | None:
     try:
         return None if payload is None else decode(payload)
@@ -407,12 +545,17 @@ def _read(payload: bytes | None) -> Entry | None:
 # ---- attempts: made anew from their entries, row for row
 
 
-def _attempts(connection: Connection, who_am_i: Identity, tables: _Tables, found: Verified) -> None:
-    told = _told(connection)
-    booked = _booked(connection)
+def _attempts(
+    connection: Connection, who_am_i: Identity, tables: _Tables, left: list[int] | None, found: Verified
+) -> None:
+    """Each attempt that is left, all when that is None, from all of its entries."""
+    if left == []:
+        return
+    told = _told(connection, left)
+    booked = _booked(connection, left)
     entries = next(told, None)
     windows = next(booked, None)
-    for row in _stream(connection, select(ATTEMPTS).order_by(ATTEMPTS.c.id)):
+    for row in _stream(connection, select(ATTEMPTS).where(*among(ATTEMPTS.c.id, left)).order_by(ATTEMPTS.c.id)):
         while entries is not None and entries[0] < row.id:
             found.fault(f"attempts: the row {entries[0]} that entries speak of is missing")
             entries = next(told, None)
@@ -444,13 +587,10 @@ def _compare(
         found.fault(f"attempts: row {row['id']}: `{name}` is not what its entries say")
 
 
-def _told(connection: Connection) -> Iterator[tuple[int, dict[str, Any]]]:
+def _told(connection: Connection, left: list[int] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every attempt as its entries make it, in the order of their numbers."""
-    query = (
-        select(ENTRIES.c.attempt_id, ENTRIES.c.payload)
-        .where(ENTRIES.c.attempt_id.is_not(None))
-        .order_by(ENTRIES.c.attempt_id, ENTRIES.c.id)
-    )
+    query = select(ENTRIES.c.attempt_id, ENTRIES.c.payload).where(ENTRIES.c.attempt_id.is_not(None))
+    query = query.where(*among(ENTRIES.c.attempt_id, left)).order_by(ENTRIES.c.attempt_id, ENTRIES.c.id)
     number: int | None = None
     made: dict[str, Any] = {}
     for row in _stream(connection, query):
@@ -480,11 +620,12 @@ def _fold_in(made: dict[str, Any], entry: Entry) -> None:
             made.update(facts)
 
 
-def _booked(connection: Connection) -> Iterator[tuple[int, set[int]]]:
+def _booked(connection: Connection, left: list[int] | None) -> Iterator[tuple[int, set[int]]]:
     """The windows of every attempt, in the order of the attempts' numbers."""
     number: int | None = None
     held: set[int] = set()
-    query = select(ATTEMPT_WINDOWS).order_by(ATTEMPT_WINDOWS.c.attempt_id, ATTEMPT_WINDOWS.c.window_id)
+    query = select(ATTEMPT_WINDOWS).where(*among(ATTEMPT_WINDOWS.c.attempt_id, left))
+    query = query.order_by(ATTEMPT_WINDOWS.c.attempt_id, ATTEMPT_WINDOWS.c.window_id)
     for row in _stream(connection, query):
         if row.attempt_id != number:
             if number is not None:

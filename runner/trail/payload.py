@@ -131,6 +131,11 @@ def decode(payload: bytes) -> Entry:
 # ---- to bytes
 
 
+def framed(value: bytes | None) -> bytes:
+    """One field of a payload: its length, and its bytes. None is the length without bytes."""
+    return _NONE if value is None else _field(value)
+
+
 def _field(value: bytes) -> bytes:
     size = len(value)
     return (_LENGTHS[size] if size < 512 else size.to_bytes(_LENGTH_BYTES, "big")) + value
@@ -182,6 +187,11 @@ def _check_json(key: object, value: object) -> None:
 
 
 # ---- from bytes
+
+
+def facts_of(field: bytes) -> dict[str, Any]:
+    """What the bytes of a payload's last field say. Raises ValueError as `decode` does."""
+    return _facts(field)
 
 
 def _split(payload: bytes) -> dict[str, bytes]:
@@ -237,7 +247,7 @@ def _facts(text: bytes) -> dict[str, Any]:
 
 def _read_json(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_float=_no_float, parse_constant=_no_float)
+        return _READ(text)
     except RecursionError:
         raise ValueError("facts: nested too deeply") from None
     except ValueError as error:
@@ -253,6 +263,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_float(text: str) -> None:
     raise ValueError(f"`{text}` is not a whole number")
+
+
+# Made once: `json.loads` with hooks makes a reader for each call.
+_READ = json.JSONDecoder(object_pairs_hook=_once, parse_float=_no_float, parse_constant=_no_float).decode
 
 
 def _shown(value: bytes) -> str:

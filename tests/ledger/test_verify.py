@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -145,7 +145,13 @@ def full(open_ledger: Callable[[], Ledger], ledger_path: Path) -> Path:
 
 
 def faults(database: Database, seen: tuple[Seen, ...] = ()) -> list[str]:
-    return verify.verify(database, seen).faults
+    """What is found; and that it is the same, word for word, when every entry is read and none is only compared."""
+    found, read = verify.verify(database, seen), verify.verify(database, seen, reading=True)
+    assert (found.faults, found.entries, found.checkpoints) == (read.faults, read.entries, read.checkpoints)
+    assert {name: (end.size, end.frontier.root(), end.head) for name, end in found.chains.items()} == {
+        name: (end.size, end.frontier.root(), end.head) for name, end in read.chains.items()
+    }
+    return found.faults
 
 
 def found_in(path: Path, seen: tuple[Seen, ...] = ()) -> list[str]:
@@ -226,6 +232,23 @@ def test_every_value_that_is_changed_is_found(full: Path, tmp_path: Path) -> Non
             continue
         assert found_in(copy), words
     assert refused < len(list(changed_values(full))[::ONE_IN])
+
+
+def test_every_value_of_a_usual_life_is_compared(open_ledger: Callable[[], Ledger], tmp_path: Path) -> None:
+    """What is only compared, and never read, while it is sound."""
+    ledger = open_ledger()
+    desk = Desk(ledger, seen=False)
+    came = {"evidence": EVIDENCE, "result": PICTURE, "code": "billed", "message": "fine", "at": desk.at}
+    ledger.settle(desk.send("a"), billed_micros=39_000, billed_text="0.039000", **came, **BY)
+    ledger.database.close()
+    assert ledger.database.path is not None
+    path = ledger.database.path
+    usual = ("attempts.", "entries.", "attempt_windows.", "deliveries.")
+    # One change of each value.
+    changes = {one[0].partition(":")[0]: one for one in changed_values(path) if one[0].startswith(usual)}
+    for words, statement, values in changes.values():
+        with suppress(sqlite3.IntegrityError):  # the file itself refuses: not null, unique
+            assert found_in(meddle(path, tmp_path / "copy" / "ledger.db", (statement, values))), words
 
 
 @pytest.mark.parametrize("one_in", [3])

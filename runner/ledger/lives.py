@@ -1,0 +1,199 @@
+"""Attempts beside their entries, in one pass over both: which of them are just what their entries make them.
+
+What is not, or not in the usual way, is left for the check that reads every entry of an attempt and explains
+(`verify.py`). Memory grows with the attempts that are open and with those that are left, both up to a bound; beyond it
+all are left.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from runner.ledger.retold import COLUMNS, ENDS, Retelling, Retold
+from runner.ledger.multiset import Standing
+
+LEFT_MAX = 50_000
+OPEN_MAX = 20_000
+
+_ROWS = 1000
+_ATTEMPTS = (
+    f"SELECT id, {', '.join(COLUMNS)}, (SELECT group_concat(quote(window_id)) FROM attempt_windows w "  # noqa: S608
+    "WHERE w.attempt_id = a.id) FROM attempts a ORDER BY id"
+)
+_MISSING = "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT id FROM attempts)"
+_NUMBERS = re.compile(rb"[1-9][0-9]*(?:,[1-9][0-9]*)*")
+_NUMBER = re.compile(rb"0|[1-9][0-9]*")
+
+
+class _Open(NamedTuple):
+    """An attempt whose last entry has not come. `named`: how many windows its reservation names."""
+
+    life: Retold
+    named: int
+    is_sent: bool
+
+
+class Lives:
+    """Follows the attempts of a ledger while its entries go by."""
+
+    def __init__(self, raw: Any, key: bytes, delivered: Standing) -> None:
+        """`raw`: the driver's connection; `key`: of the ledger's digests; `delivered` hears of every delivery."""
+        self._raw, self._delivered = raw, delivered
+        self._retelling = Retelling(key)
+        self._rows = stream(raw, _ATTEMPTS)
+        self._at = 0  # the newest attempt whose row was read
+        self._open: dict[int, _Open] = {}
+        self._left: set[int] = set()
+        self._mentioned: set[int] = set()
+        self._is_lost = False
+        self._named = 0
+
+    def tells(self, number: int, at: str, attempt: int, kind: str, opened: int, settled: int, facts: bytes) -> bool:
+        """Whether entry `number` is just what the rows of its attempt make it; otherwise the attempt is left.
+
+        When it is, its facts are canonical, and they say nothing of any other row but its delivery. `kind` is reserve,
+        sent, or one of ENDS.
+        """
+        if self._is_lost:
+            return False
+        try:
+            if kind == "reserve":
+                told = self._reserved(attempt, opened, settled, facts)
+            elif attempt not in self._open:
+                told = False
+            elif kind == "sent":
+                told = self._sent(attempt, at, facts) and not opened and not settled
+            else:
+                told = self._ended(number, attempt, kind, opened, settled, facts)
+        except (TypeError, AttributeError):  # in its row is what no program writes
+            told = False
+        if not told:
+            self.leave(attempt)
+        return told
+
+    def _reserved(self, attempt: int, opened: int, settled: int, facts: bytes) -> bool:
+        row = self._read_to(attempt)
+        life = None if row is None else self._retelling.of(row[1:-1])
+        if row is None or life is None or opened != life.reserved_micros or settled:
+            return False
+        before, after = life.reserve
+        named = _between(facts, before, after)
+        if named is None or not _are_held(named, (row[-1] or "").encode()):
+            return False
+        self._left.discard(attempt)
+        self._open[attempt] = _Open(life, named.count(b",") + 1 if named else 0, False)
+        if len(self._open) > OPEN_MAX:
+            self._lose()
+        return True
+
+    def _sent(self, attempt: int, at: str, facts: bytes) -> bool:
+        one = self._open[attempt]
+        if one.is_sent or one.life.sent_at != at or facts != b"{}":
+            return False
+        self._open[attempt] = one._replace(is_sent=True)
+        return True
+
+    def _ended(self, number: int, attempt: int, kind: str, opened: int, settled: int, facts: bytes) -> bool:
+        life, named, is_sent = self._open[attempt]
+        due = 0 if kind == "unknown" else -life.reserved_micros, life.billed_micros if kind == "settle" else 0
+        if ENDS[kind] != life.state or (opened, settled) != due or is_sent == (life.sent_at is None):
+            return False
+        if facts != life.end:
+            replaces = None if life.delivered is None else _between(facts, *life.delivered)
+            if replaces is None or not _NUMBER.fullmatch(replaces):
+                return False
+            self._delivered.put(number, int(replaces))
+        del self._open[attempt]
+        self._named += named
+        return True
+
+    def _read_to(self, attempt: int) -> Any:
+        """The row of an attempt; None when there is none, or it was read before. It and those before it are left, for
+        now: attempts have rising numbers, so each row is read when its first entry comes.
+        """
+        while self._at < attempt:
+            row = next(self._rows, None)
+            if row is None:
+                return None
+            self._at = row[0]
+            self._put_aside(self._at)
+            if self._at == attempt:
+                return row
+        return None
+
+    def adopted(self, attempt: int) -> None:
+        """It is of a ledger that was not chained yet: left."""
+        self._read_to(attempt)
+        self.leave(attempt)
+
+    def mentioned(self, attempt: int, *, moves: bool) -> None:
+        """There is an entry about it of some other kind, so there must be a row. `moves`: money, which none should."""
+        if moves:
+            self.leave(attempt)
+        self._mentioned.add(attempt)
+        if len(self._mentioned) >= _ROWS:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        asked = json.dumps(list(self._mentioned))
+        self._mentioned.clear()
+        if self._raw.execute(_MISSING, (asked,)).fetchone() != (0,):
+            self._lose()
+
+    def leave(self, attempt: Any) -> None:
+        """We cannot tell of it. When it had ended in the usual way, or was never there, then of none."""
+        if self._open.pop(attempt, None) is not None:
+            self._put_aside(attempt)
+        elif attempt not in self._left:
+            self._lose()
+
+    def _put_aside(self, attempt: int) -> None:
+        if not self._is_lost:
+            self._left.add(attempt)
+            if len(self._left) > LEFT_MAX:
+                self._lose()
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        self._left.clear()
+        self._open.clear()
+
+    def left(self) -> tuple[list[int] | None, int]:
+        """In the end: which attempts were left, None for all; and how many rows of attempt_windows the others name."""
+        self._look_up()
+        for attempt, one in list(self._open.items()):
+            if one.life.state == ("sent" if one.is_sent else "reserved") and one.is_sent != (one.life.sent_at is None):
+                self._named += one.named
+            else:
+                self.leave(attempt)
+        for row in self._rows:
+            if self._is_lost:
+                break
+            self._put_aside(row[0])
+        return (None, 0) if self._is_lost else (sorted(self._left), self._named)
+
+
+def _between(facts: bytes, before: bytes, after: bytes) -> bytes | None:
+    """What stands between the two; None when they do not stand there."""
+    end = len(facts) - len(after)
+    if end < len(before) or not (facts.startswith(before) and facts.endswith(after)):
+        return None
+    return facts[len(before) : end]
+
+
+def _are_held(named: bytes, held: bytes) -> bool:
+    """Whether an attempt is in all windows that its reservation names: it may have joined others since."""
+    if named == held:
+        return True
+    if named and not _NUMBERS.fullmatch(named):
+        return False
+    windows = named.split(b",") if named else []
+    return len(set(windows)) == len(windows) and set(held.split(b",")).issuperset(windows)
+
+
+def stream(raw: Any, statement: str) -> Iterator[Any]:
+    """The rows of a statement on the driver's connection, some at a time."""
+    cursor = raw.execute(statement)
+    while rows := cursor.fetchmany(_ROWS):
+        yield from rows

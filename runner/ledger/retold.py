@@ -1,0 +1,217 @@
+"""Entries made anew from rows, byte for byte: what `verify` compares before it takes anything apart. Pure.
+
+An entry's columns say all that stands in its payload before its facts. And most attempts have the life reserve, sent,
+and one end: of such a one the attempt's row says all that is in the facts of its entries. So both can be spelled again
+by joining texts; when they are the bytes that were hashed, neither was changed, and nothing needs to be read.
+
+Everything else (an attempt that was unknown and then resolved, a purged prompt, an entry of an older program, a row
+that somebody changed) only has other bytes here, and is left to the check that reads and explains.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as text_of
+from typing import Any, NamedTuple
+
+from runner.trail.payload import HASH_BYTES, VERSION, framed
+
+# The columns of an attempt in the order in which `Retelling.of` takes their values: what was asked, and what came.
+COLUMNS = (
+    *("run_id", "workspace", "recipe", "model", "item_key", "source_path", "source_digest", "source_bytes"),
+    *("prompt_name", "prompt_digest", "negative_digest", "preset_name", "options", "output_path", "reserved_micros"),
+    *("day", "reserved_at"),
+    *("live_key", "state", "sent_at", "ended_at", "billed_micros", "billed_text", "breach", "code", "message"),
+    *("status", "request_id", "headers", "body_head"),
+    *("result_digest", "result_bytes", "result_width", "result_height", "remark"),
+)
+_CAME = COLUMNS.index("live_key")
+
+# The state that each kind of entry leaves an attempt in.
+ENDS = {"settle": "settled", "release": "released", "unknown": "unknown"}
+_ENDED = frozenset(ENDS.values())
+
+# How many spellings are remembered: there are few models, and many moments.
+_KNOWN_MAX = 4096
+
+_NONE = framed(None)
+_BEFORE = framed(bytes(HASH_BYTES))[:-HASH_BYTES]  # the length of the hash of the entry before
+
+
+class Retold(NamedTuple):
+    """What the entries of an attempt must be. Facts are canonical JSON; amounts are micro-units.
+
+    `reserve` is what stands before and after the numbers of its windows. `end`: the facts of its last entry, None while
+    it is reserved or sent; `delivered`: the same when a picture was written out with it, before and after the number of
+    the entry that this replaced, None when none can have been.
+    """
+
+    state: str
+    sent_at: str | None
+    reserved_micros: int
+    billed_micros: int
+    reserve: tuple[bytes, bytes]
+    end: bytes | None
+    delivered: tuple[bytes, bytes] | None
+
+
+class Known(dict[Any, Any]):
+    """Spellings that were made before, up to some number of them."""
+
+    def __init__(self, spell: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._spell = spell
+
+    def __missing__(self, value: Any) -> Any:
+        if len(self) >= _KNOWN_MAX:
+            self.clear()
+        made = self[value] = self._spell(value)
+        return made
+
+
+class Retelling:
+    """Makes the entries of attempts anew."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key`: of the ledger's digests."""
+        self._digest = keyed(key)
+        self._few = Known(_or_null)  # what many attempts share
+        self._prompts = Known(self._secret)
+
+    def of(self, row: Any) -> Retold | None:
+        """What the entries of an attempt are when they are the usual ones. `row`: the values of COLUMNS.
+
+        None for a row that no usual life leaves. Raises TypeError or AttributeError for a value of a type that no
+        program writes in its column; a number that is none is spelled as what it is, and so is no entry's.
+        """
+        (run_id, workspace, recipe, model, item_key, source_path, source_digest, source_bytes) = row[:8]
+        (prompt_name, prompt, negative, preset_name, options, output_path, reserved, day, reserved_at) = row[8:_CAME]
+        few, prompts = self._few, self._prompts
+        item, path = self._digest(item_key), text_of(output_path)
+        before = (
+            f'{{"breach":0,"day":{few[day]},"item_key":"{item}","live_key":"{item}","model":{few[model]},'
+            f'"negative_digest":{prompts[negative]},"options":{few[options]},"output_path":{path},'
+            f'"preset_name":{few[preset_name]},"prompt_digest":{prompts[prompt]},"prompt_name":{few[prompt_name]},'
+            f'"recipe":{few[recipe]},"reserved_at":{text_of(reserved_at)},"reserved_micros":{reserved!r},'
+            f'"run_id":{run_id!r},"source_bytes":{source_bytes!r},"source_digest":{text_of(source_digest)},'
+            f'"source_path":{text_of(source_path)},"state":"reserved","windows":['
+        )
+        reserve = before.encode(), f'],"workspace":{few[workspace]}}}'.encode()
+        came = row[_CAME:]
+        live_key, state, sent_at, _, billed = came[:5]
+        if live_key is not None and live_key != item_key:
+            return None
+        if state in ("reserved", "sent"):
+            is_new = live_key is not None and came[6] == 0 and came[3:6] == _NOTHING[:3] and came[7:] == _NOTHING
+            return Retold(state, sent_at, reserved, 0, reserve, None, None) if is_new else None
+        if state not in _ENDED or (live_key is None) != (state != "unknown"):
+            return None
+        end = self._end(came, item, path)
+        return None if end is None else Retold(state, sent_at, reserved, billed or 0, reserve, *end)
+
+    def _end(self, came: Any, item: str, path: str) -> tuple[bytes, tuple[bytes, bytes] | None] | None:
+        """The facts of the last entry, and those with a delivery; None: no program leaves such a row."""
+        (_, state, _, ended_at, billed, billed_text, breach, code, message) = came[:9]
+        (status, request_id, headers, body_head, result, size, width, height, remark) = came[9:]
+        secret = self._secret
+        settled = body = ended = live = head = breached = asked = noted = shown = last = ""
+        if state == "settled":
+            settled = f'"billed_micros":{billed!r},"billed_text":{_or_null(billed_text)},'
+            breached = f'"breach":{breach!r},'
+        elif billed is not None or billed_text is not None or breach != 0:
+            return None
+        if state != "unknown":
+            ended, live = f'"ended_at":{text_of(ended_at)},', '"live_key":null,'
+        elif ended_at is not None:
+            return None
+        if came[9:13] != _NOTHING[:4]:
+            body, head = f'"body_head":{secret(body_head)},', f'"headers":{secret(headers)},'
+            asked, last = f'"request_id":{_or_null(request_id)},', f',"status":{_number(status)}'
+        if came[13:] != _NOTHING[:5]:
+            noted = f'"remark":{_or_null(remark)},'
+            shown = (
+                f'"result_bytes":{_number(size)},"result_digest":{_or_null(result)},'
+                f'"result_height":{_number(height)},"result_width":{_number(width)},'
+            )
+        begin = f'{{{settled}{body}{breached}"code":{self._few[code]},'
+        rest = f'{ended}{head}{live}"message":{secret(message)},{noted}{asked}{shown}"state":"{state}"{last}}}'
+        end = (begin + rest).encode()
+        if result is None:
+            return end, None
+        delivery = f'{begin}"delivery":{{"item_key":"{item}","output_path":{path},"replaces":'
+        return end, (delivery.encode(), f',"result_digest":{text_of(result)}}},{rest}'.encode())
+
+    def _secret(self, value: str | None) -> str:
+        """As facts.py says what may quote a prompt: its digest, or null."""
+        return "null" if value is None else f'"{self._digest(value)}"'
+
+
+_NOTHING = (None,) * 11
+
+
+def _or_null(value: str | None) -> str:
+    return "null" if value is None else text_of(value)
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else repr(value)
+
+
+def keyed(key: bytes) -> Callable[[str], str]:
+    """Makes digests under a key, as `Identity.digest` does, in hex.
+
+    HMAC-SHA-256 (RFC 2104) at half of the cost, because the two blocks of the key are hashed once.
+    """
+    block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
+    inner_of = sha256(bytes(byte ^ 0x36 for byte in block)).copy
+    outer_of = sha256(bytes(byte ^ 0x5C for byte in block)).copy
+
+    def digest(value: str) -> str:
+        inner, outer = inner_of(), outer_of()
+        inner.update(value.encode("utf-8", "surrogatepass"))
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    return digest
+
+
+class Heads:
+    """Makes anew what stands in payloads before the facts."""
+
+    def __init__(self, ledger: str) -> None:
+        """`ledger`: its identity."""
+        self.ledger = ledger
+        self._texts = Known(_framed_text)
+        self._rests = Known(_rest)
+        version, of = framed(VERSION), _framed_text(ledger)
+        self._chains = Known(lambda name: version + of + _framed_text(name))
+
+    def of(self, row: Any, before: bytes) -> bytes:
+        """`row`: at, chain, attempt, kind, open, settled, who, note, seq. `before`: the hash of the entry before.
+
+        Raises TypeError, AttributeError or LookupError for what no program writes in these columns.
+        """
+        at, chain, attempt, kind, opened, settled, who, note, seq = row
+        place, moment = b"%a" % seq, at.encode()
+        number = _NONE if attempt is None else framed(b"%a" % attempt)
+        return b"".join(
+            (
+                self._chains[chain],
+                framed(place),
+                _BEFORE,
+                before,
+                framed(moment),
+                self._texts[kind],
+                number,
+                self._rests[opened, settled, who, note],
+            )
+        )
+
+
+def _framed_text(value: str) -> bytes:
+    return framed(value.encode("utf-8", "surrogatepass"))
+
+
+def _rest(told: tuple[int, int, str, str | None]) -> bytes:
+    opened, settled, who, note = told
+    parts = framed(b"%a" % opened), framed(b"%a" % settled), _framed_text(who)
+    return b"".join((*parts, _NONE if note is None else _framed_text(note)))

@@ -1,0 +1,178 @@
+"""What is made anew from rows is, byte for byte, what was hashed when the entries were written; and of no other row."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.ledger import chain, verify
+from runner.ledger.database import driver_of, open_database
+from runner.ledger.ledger import Ledger
+from runner.ledger.lives import Lives
+from runner.ledger.retold import COLUMNS, Retelling, Retold, keyed
+from runner.ledger.multiset import Standing
+from runner.ledger.tables import ATTEMPTS
+from runner.ledger.values import Cap, Reserved, Result
+from runner.plan import digest
+from runner.providers.provider import Evidence
+from tests.ledger.conftest import RUN, Desk, asked, no_uptime
+
+# Whatever a ledger can hold: SQLite takes no lone surrogates. Quotes, controls and what JSON escapes come often.
+TEXTS = st.text(
+    st.characters(exclude_categories=("Cs",)) | st.sampled_from('"\\/\0\b\t\n\x1f\x7f\x80ÿ\u2028\ufeff\uffff😀[]{},:'),
+    max_size=12,
+)
+MAYBE = st.none() | TEXTS
+WHOLE = st.integers(0, 2**53)
+EVIDENCE = st.none() | st.builds(Evidence, st.none() | WHOLE, st.dictionaries(TEXTS, TEXTS, max_size=2), MAYBE, TEXTS)
+RESULT = st.none() | st.builds(Result, TEXTS, WHOLE, WHOLE, WHOLE, MAYBE, st.booleans())
+LIFE = st.fixed_dictionaries(
+    {
+        "ends": st.sampled_from(["reserved", "sent", "settle", "settle", "release", "unsent", "unknown"]),
+        "asked": st.fixed_dictionaries(
+            {
+                **dict.fromkeys(("source_path", "source_digest", "prompt_name", "preset_name"), TEXTS),
+                **dict.fromkeys(("prompt", "options", "output_path", "model"), TEXTS),
+                "negative": MAYBE,
+                "source_bytes": WHOLE,
+            }
+        ),
+        "code": TEXTS,
+        "message": MAYBE,
+        "evidence": EVIDENCE,
+        "result": RESULT,
+        "note": MAYBE,
+        "who": TEXTS,
+        "billed_text": MAYBE,
+        "billed": st.integers(0, 39_000),
+        "caps": st.sets(st.sampled_from(["day", "week", "month", "total"])),
+    }
+)
+
+
+def live(desk: Desk, item_key: str, life: dict[str, Any]) -> None:
+    """One attempt, by the functions that book real ones."""
+    ledger, at = desk.ledger, desk.at
+    caps = [Cap("workspace", "", period, 10**12) for period in sorted(life["caps"])]
+    prompt, negative = life["asked"]["prompt"], life["asked"]["negative"]
+    digests = {"prompt_digest": digest(prompt), "negative_digest": None if negative is None else digest(negative)}
+    wanted = asked(item_key, **life["asked"], **digests)
+    held = ledger.reserve(desk.run_id, desk.run, wanted, amount_micros=39_000, caps=caps, at=at, again=True)
+    if not isinstance(held, Reserved):  # the first of a price is under way, or this item is
+        return
+    number, who = held.attempt_id, life["who"]
+    if life["ends"] not in ("reserved", "unsent"):
+        ledger.sent(number, who=who, at=at)
+    came = {name: life[name] for name in ("code", "message", "evidence", "who")} | {"at": at}
+    match life["ends"]:
+        case "settle":
+            bill = {"billed_micros": life["billed"], "billed_text": life["billed_text"], "note": life["note"]}
+            ledger.settle(number, result=life["result"], **bill, **came)
+        case "release" | "unsent":
+            ledger.release(number, note=life["note"], **came)
+        case "unknown":
+            ledger.unknown(number, result=life["result"], **came)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(TEXTS, LIFE), max_size=5), TEXTS)
+def test_every_usual_life_is_told_anew_to_the_byte(lives: list[tuple[str, dict[str, Any]]], workspace: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        open_database(Path(name) / "home" / "ledger.db", create=True) as database,
+    ):
+        desk = Desk(Ledger(database, uptime=no_uptime), replace(RUN, workspace=workspace), seen=False)
+        for item_key, life in lives:
+            live(desk, item_key, life)
+            desk.pass_time(minutes=1)
+        with database.read() as connection:
+            assert lives_left(connection) == []
+        assert verify.verify(database).faults == []
+
+
+def lives_left(connection: Any) -> list[int] | None:
+    """The attempts that reading must look at."""
+    who_am_i, found = chain.identity(connection), verify.Verified()
+    tables = verify._Tables(connection, found)
+    followed = Lives(driver_of(connection), who_am_i.key, tables.delivered)
+    verify._chains(connection, who_am_i, tables, followed, found, (), reading=False)
+    assert found.faults == []
+    left, _ = followed.left()
+    return left
+
+
+# ---- only of that row
+
+ROWS = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(COLUMNS, TEXTS),
+        **dict.fromkeys(("run_id", "source_bytes", "reserved_micros"), WHOLE),
+        **dict.fromkeys(("billed_micros", "result_bytes", "result_width", "result_height"), st.none() | WHOLE),
+        **dict.fromkeys(("negative_digest", "billed_text", "message", "request_id", "headers", "remark"), MAYBE),
+        **dict.fromkeys(("body_head", "result_digest", "sent_at", "ended_at", "live_key", "code"), MAYBE),
+        "status": st.none() | WHOLE,
+        "breach": st.integers(0, 1),
+        "state": st.sampled_from(["reserved", "sent", "unknown", "settled", "released"]),
+    }
+)
+SETTLED = {"live_key": None, "state": "settled", "ended_at": "then", "billed_micros": 5}
+OTHERS = st.none() | TEXTS | WHOLE | st.floats() | st.binary(max_size=3)
+TELLS = Retelling(b"k" * 32)
+
+
+def told(row: dict[str, Any]) -> Retold | None:
+    """What its entries must be; None: nothing that could be compared."""
+    try:
+        return TELLS.of(tuple(row[name] for name in COLUMNS))
+    except (TypeError, AttributeError):
+        return None
+
+
+@settings(max_examples=1500, deadline=None)
+@given(ROWS, st.sampled_from([{}, SETTLED, SETTLED]), st.sampled_from(COLUMNS), OTHERS)
+def test_no_other_row_is_told_the_same(row: dict[str, Any], more: dict[str, Any], name: str, value: Any) -> None:
+    row = row | more
+    has = told(row)
+    if has is not None and not (value == row[name] and type(value) is type(row[name])):
+        assert told(row | {name: value}) != has
+
+
+def test_every_column_of_an_attempt_is_told() -> None:
+    assert sorted([*COLUMNS, "id"]) == sorted(column.name for column in ATTEMPTS.columns)
+
+
+@given(st.binary(max_size=100), TEXTS)
+def test_a_digest_under_the_key_is_that_of_the_ledger(key: bytes, value: str) -> None:
+    assert keyed(key)(value) == chain.Identity("uid", key).digest(value)
+
+
+# ---- which entries stand
+
+NUMBERS = st.lists(st.integers(1, 8), max_size=8)
+
+
+@given(NUMBERS, NUMBERS)
+def test_two_sets_are_equal_only_when_the_same_numbers_stand(some: list[int], others: list[int]) -> None:
+    one, other = Standing(), Standing()
+    for number in some:
+        one.put(number)
+    for number in others:
+        other.put(number)
+    assert (one == other) == (sorted(some) == sorted(others))
+
+
+@given(st.lists(st.integers(0, 3), max_size=12))
+def test_what_is_replaced_does_not_stand(places: list[int]) -> None:
+    standing, newest = Standing(), dict.fromkeys(range(4), 0)
+    for number, place in enumerate(places, 1):
+        standing.put(number, newest[place])
+        newest[place] = number
+    left = Standing()
+    for number in filter(None, newest.values()):
+        left.put(number)
+    assert standing == left
+    left.put(99)
+    assert standing != left
