@@ -16,7 +16,7 @@ from benchmarks import measured, svg
 PAGE = measured.ROOT / "docs" / "performance.md"
 PICTURE = measured.ROOT / "docs" / "performance-ratio.svg"
 # The order of the sections; others follow by name.
-ORDER = ("sending", "rivals", "processes", "growth", "startup")
+ORDER = ("sending", "rivals", "processes", "growth", "report", "verify", "startup")
 
 _HEAD = """# Performance
 
@@ -28,7 +28,8 @@ programs took turns on the same pictures and the same endpoint, which is a proce
 said, too.
 
 What was done, and what is in the way of more, is told apart: [governing a picture](performance-ledger.md),
-[sending it and keeping what came](performance-sending.md), [planning and starting](performance-planning.md).
+[sending it and keeping what came](performance-sending.md), [planning and starting](performance-planning.md),
+[verifying and reporting](performance-reports.md).
 """
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -155,3 +154,117 @@ def _run(number: int) -> RunFacts:
         who="ana@desk",
         program="benchmark",
     )
+
+
+@dataclass(frozen=True)
+class Round:
+    """What each took. Seconds and MiB."""
+
+    used: dict[str, Used]
+    load: float
+
+
+def made(folder: Path, entries: int) -> int:
+    """The ledger, its payloads in one file and its export, when they are not there yet; how many bytes were hashed."""
+    path, payloads, bundle = folder / "ledger.db", folder / "payloads", folder / "bundle"
+    (folder / "recipes").mkdir(parents=True, exist_ok=True)
+    (folder / "omixa.toml").write_text(PROJECT.format(path=path), encoding="utf-8")
+    if not path.exists():
+        print(f"filling a ledger of {entries} entries", flush=True)
+        filling = folder / "filling" / "ledger.db"
+        filling.unlink(missing_ok=True)
+        fill(filling, entries)
+        filling.rename(path)
+    if not payloads.exists():
+        raw = sqlite_module().connect(path)
+        with payloads.with_suffix(".part").open("wb") as file:
+            for (payload,) in raw.execute("SELECT payload FROM entries ORDER BY id"):
+                file.write(payload)
+        raw.close()
+        payloads.with_suffix(".part").rename(payloads)
+    if not bundle.exists():
+        print("exporting it for the auditor", flush=True)
+        words = ["--project", str(folder), "audit", "export", "--bundle", str(bundle)]
+        measured.measure([sys.executable, "-m", "runner", *words], folder / "said.txt", **HERE)
+    return payloads.stat().st_size
+
+
+HERE = {"PYTHONPATH": str(measured.ROOT)}
+
+
+def rounds(folder: Path, count: int, scratch: Path, *, auditor: bool) -> list[Round]:
+    """All in turns; each must find the ledger sound."""
+    commands = {
+        SHA: [sys.executable, "-c", STREAM, str(folder / "payloads")],
+        VERIFY: [sys.executable, "-m", "runner", "--project", str(folder), "audit", "verify"],
+    }
+    if auditor:
+        commands[AUDITOR] = [sys.executable, "-I", "-S", str(folder / "bundle" / "verifier.py"), str(folder / "bundle")]
+    found = []
+    for _ in range(count):
+        used = {name: measured.measure(words, scratch / "said.txt", **HERE) for name, words in commands.items()}
+        found.append(Round(used, os.getloadavg()[0]))
+    return found
+
+
+def ratio(found: list[Round], name: str) -> float:
+    """CPU time against the stream's, the median of those within a round."""
+    return median([one.used[name].cpu_s / one.used[SHA].cpu_s for one in found])
+
+
+def table(found: list[Round], entries: int, size: int) -> Table:
+    """One line each."""
+    rows = [["", "CPU s", "µs an entry", "× of the stream", "wall s", "peak MiB"]]
+    for name in found[0].used:
+        own = [one.used[name] for one in found]
+        cpu = median([one.cpu_s for one in own])
+        rows.append(
+            [
+                name,
+                f"{cpu:.2f}",
+                f"{cpu / entries * 1e6:.2f}",
+                f"{ratio(found, name):.1f}",
+                f"{median([one.wall_s for one in own]):.1f}",
+                f"{max(one.rss_mib for one in own):.0f}",
+            ]
+        )
+    loads = [one.load for one in found]
+    title = f"{entries:,} entries of {size // entries} bytes".replace(",", " ")
+    return Table(f"{title}, rounds: {len(found)}, load {min(loads):.1f} to {max(loads):.1f}", rows)
+
+
+def main() -> int:
+    """Fill when there is nothing yet, measure, print and keep."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--entries", type=measured.whole, default=1_000_000)
+    parser.add_argument("--rounds", type=measured.whole, default=3)
+    parser.add_argument("--folder", type=Path, help="where the ledger is made, or is (default: benchmarks/.cache)")
+    parser.add_argument("--no-auditor", action="store_true", help="without the verifier on an export")
+    told = parser.parse_args()
+    folder = (told.folder or measured.CACHE / f"verify-{told.entries}-{HEAD}").resolve()
+    size = made(folder, told.entries)
+    raw = sqlite_module().connect(folder / "ledger.db")
+    ((entries,),) = raw.execute("SELECT count(*) FROM entries").fetchall()
+    raw.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = rounds(folder, told.rounds, Path(scratch), auditor=not told.no_auditor)
+    shown, got = table(found, entries, size), ratio(found, VERIFY)
+    work = f"{entries:,} entries verified by `omixa audit verify`".replace(",", " ")
+    reached = [Goal(work, "SHA-256 over the same bytes in one stream", "CPU ≤ 3×", f"{got:.0f}×", got <= GOAL)]
+    measured.show(shown)
+    measured.show_goals(reached)
+    measured.keep(
+        "verify",
+        "Verifying",
+        goals=reached,
+        tables=[shown],
+        notes=NOTES,
+        command=" ".join(["python -m benchmarks.verify", *sys.argv[1:]]),
+        rounds=[asdict(one) for one in found],
+    )
+    performance.write()
+    return 0
+
+
+if __name__ == "__main__":
+    measured.run(main)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from runner.ledger.retold import COLUMNS, ENDS, Retelling, Retold
 from runner.ledger.multiset import Standing
+from runner.ledger.retold import COLUMNS, ENDS, Retelling, Retold
 
 LEFT_MAX = 50_000
 OPEN_MAX = 20_000
@@ -78,9 +78,11 @@ class Lives:
         if row is None or life is None or opened != life.reserved_micros or settled:
             return False
         before, after = life.reserve
-        named = _between(facts, before, after)
-        if named is None or not _are_held(named, (row[-1] or "").encode()):
-            return False
+        named = held = (row[-1] or "").encode()
+        if facts != before + held + after:
+            named = _between(facts, before, after)
+            if named is None or not _are_held(named, held):
+                return False
         self._left.discard(attempt)
         self._open[attempt] = _Open(life, named.count(b",") + 1 if named else 0, False)
         if len(self._open) > OPEN_MAX:
@@ -91,7 +93,7 @@ class Lives:
         one = self._open[attempt]
         if one.is_sent or one.life.sent_at != at or facts != b"{}":
             return False
-        self._open[attempt] = one._replace(is_sent=True)
+        self._open[attempt] = _Open(one.life, one.named, True)
         return True
 
     def _ended(self, number: int, attempt: int, kind: str, opened: int, settled: int, facts: bytes) -> bool:
@@ -99,9 +101,13 @@ class Lives:
         due = 0 if kind == "unknown" else -life.reserved_micros, life.billed_micros if kind == "settle" else 0
         if ENDS[kind] != life.state or (opened, settled) != due or is_sent == (life.sent_at is None):
             return False
-        if facts != life.end:
-            replaces = None if life.delivered is None else _between(facts, *life.delivered)
-            if replaces is None or not _NUMBER.fullmatch(replaces):
+        if life.end is None:
+            return False
+        begin, rest = life.end
+        if facts != begin + rest:
+            before, after = life.delivery or (b"", b"")
+            replaces = _between(facts, begin + before, after + rest)
+            if life.delivery is None or replaces is None or not _NUMBER.fullmatch(replaces):
                 return False
             self._delivered.put(number, int(replaces))
         del self._open[attempt]
@@ -184,8 +190,6 @@ def _between(facts: bytes, before: bytes, after: bytes) -> bytes | None:
 
 def _are_held(named: bytes, held: bytes) -> bool:
     """Whether an attempt is in all windows that its reservation names: it may have joined others since."""
-    if named == held:
-        return True
     if named and not _NUMBERS.fullmatch(named):
         return False
     windows = named.split(b",") if named else []

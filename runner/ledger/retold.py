@@ -34,15 +34,17 @@ _ENDED = frozenset(ENDS.values())
 _KNOWN_MAX = 4096
 
 _NONE = framed(None)
+_LENGTHS = [framed(bytes(size))[:-size] for size in range(1, 64)]
+_LENGTHS.insert(0, framed(b""))
 _BEFORE = framed(bytes(HASH_BYTES))[:-HASH_BYTES]  # the length of the hash of the entry before
 
 
 class Retold(NamedTuple):
     """What the entries of an attempt must be. Facts are canonical JSON; amounts are micro-units.
 
-    `reserve` is what stands before and after the numbers of its windows. `end`: the facts of its last entry, None while
-    it is reserved or sent; `delivered`: the same when a picture was written out with it, before and after the number of
-    the entry that this replaced, None when none can have been.
+    `reserve` is what stands before and after the numbers of its windows. `end`: the facts of its last entry, before
+    and after where a delivery would stand, None while it is reserved or sent. `delivery`: that of a picture that was
+    written out with it, before and after the number of the entry that it replaces, None when none can have been.
     """
 
     state: str
@@ -50,8 +52,8 @@ class Retold(NamedTuple):
     reserved_micros: int
     billed_micros: int
     reserve: tuple[bytes, bytes]
-    end: bytes | None
-    delivered: tuple[bytes, bytes] | None
+    end: tuple[bytes, bytes] | None
+    delivery: tuple[bytes, bytes] | None
 
 
 class Known(dict[Any, Any]):
@@ -108,8 +110,8 @@ class Retelling:
         end = self._end(came, item, path)
         return None if end is None else Retold(state, sent_at, reserved, billed or 0, reserve, *end)
 
-    def _end(self, came: Any, item: str, path: str) -> tuple[bytes, tuple[bytes, bytes] | None] | None:
-        """The facts of the last entry, and those with a delivery; None: no program leaves such a row."""
+    def _end(self, came: Any, item: str, path: str) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes] | None] | None:
+        """The facts of the last entry, and a delivery in them; None: no program leaves such a row."""
         (_, state, _, ended_at, billed, billed_text, breach, code, message) = came[:9]
         (status, request_id, headers, body_head, result, size, width, height, remark) = came[9:]
         secret = self._secret
@@ -132,13 +134,16 @@ class Retelling:
                 f'"result_bytes":{_number(size)},"result_digest":{_or_null(result)},'
                 f'"result_height":{_number(height)},"result_width":{_number(width)},'
             )
-        begin = f'{{{settled}{body}{breached}"code":{self._few[code]},'
-        rest = f'{ended}{head}{live}"message":{secret(message)},{noted}{asked}{shown}"state":"{state}"{last}}}'
-        end = (begin + rest).encode()
+        end = (
+            f'{{{settled}{body}{breached}"code":{self._few[code]},'.encode(),
+            f'{ended}{head}{live}"message":{secret(message)},{noted}{asked}{shown}"state":"{state}"{last}}}'.encode(),
+        )
         if result is None:
             return end, None
-        delivery = f'{begin}"delivery":{{"item_key":"{item}","output_path":{path},"replaces":'
-        return end, (delivery.encode(), f',"result_digest":{text_of(result)}}},{rest}'.encode())
+        return end, (
+            f'"delivery":{{"item_key":"{item}","output_path":{path},"replaces":'.encode(),
+            f',"result_digest":{text_of(result)}}},'.encode(),
+        )
 
     def _secret(self, value: str | None) -> str:
         """As facts.py says what may quote a prompt: its digest, or null."""
@@ -192,15 +197,18 @@ class Heads:
         """
         at, chain, attempt, kind, opened, settled, who, note, seq = row
         place, moment = b"%a" % seq, at.encode()
-        number = _NONE if attempt is None else framed(b"%a" % attempt)
+        number = b"" if attempt is None else b"%a" % attempt
         return b"".join(
             (
                 self._chains[chain],
-                framed(place),
+                _LENGTHS[len(place)],
+                place,
                 _BEFORE,
                 before,
-                framed(moment),
+                _LENGTHS[len(moment)],
+                moment,
                 self._texts[kind],
+                _LENGTHS[len(number)] if number else _NONE,
                 number,
                 self._rests[opened, settled, who, note],
             )

@@ -18,8 +18,8 @@ from runner.ledger.chain import Identity
 from runner.ledger.database import Database, driver_of
 from runner.ledger.facts import PURGED, attempt_facts, is_purged
 from runner.ledger.lives import Lives, stream
-from runner.ledger.retold import ENDS, Heads
 from runner.ledger.multiset import Standing
+from runner.ledger.retold import ENDS, Heads
 from runner.ledger.tables import (
     ATTEMPT_WINDOWS,
     ATTEMPTS,

@@ -15,10 +15,10 @@ from runner.reports import GALLERY, Format
 from runner.reports.book import Book, made_at
 from runner.reports.days import Span
 from runner.reports.report import Report, build
-from runner.settings import Settings
 
 if TYPE_CHECKING:
     from runner.reports.html import Sight
+    from runner.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Wanted:
         return {"workspace": self.account, "first_day": span.first_day, "last_day": span.last_day}
 
 
-def write(wanted: Wanted, settings: Settings, database: Database, stream: Any, *, at: datetime) -> Report | None:
+def write(wanted: Wanted, settings: "Settings", database: Database, stream: Any, *, at: datetime) -> Report | None:
     """Write it to a stream of bytes or text, as the format says. The report; None for a list of single attempts.
 
     It says that it was made `at`, or at the closing when all of it is closed. A workbook is by cost centre first.
@@ -61,7 +61,7 @@ def write(wanted: Wanted, settings: Settings, database: Database, stream: Any, *
     return report
 
 
-def _book(wanted: Wanted, frame: Frame, settings: Settings, at: datetime) -> Book:
+def _book(wanted: Wanted, frame: Frame, settings: "Settings", at: datetime) -> Book:
     program, moment = frame.made_by(f"omixa-runner {__version__}", at)
     zones = {one.account: one.time_zone for one in settings.workspaces.values()}
     whose = f"workspace {wanted.account}" if wanted.account else "all workspaces"
@@ -96,7 +96,7 @@ def _built(wanted: Wanted, frame: Frame, sight: "Sight | None", database: Databa
     )
 
 
-def _sight(wanted: Wanted, settings: Settings, database: Database) -> "Sight":
+def _sight(wanted: Wanted, settings: "Settings", database: Database) -> "Sight":
     """What a page shows beside its table."""
     from runner.jobs import results
     from runner.ledger import exhibits

@@ -130,8 +130,16 @@ def spell(entry: dict[str, Any]) -> bytes:
     """The payload of an entry, from its readable copy: the only bytes that are right for it. Raises Bad."""
     parts = []
     for name, kind in FIELDS:
-        value = spell_field(name, kind, VERSION if name == "version" else entry[name])
-        parts.append(NONE if value is None else len(value).to_bytes(4, "big") + value)
+        said = VERSION if name == "version" else entry[name]
+        if kind == TEXT and type(said) is str:  # most are, and a call for each takes its time
+            value = said.encode("utf-8", "surrogatepass")
+        else:
+            spelled = spell_field(name, kind, said)
+            if spelled is None:
+                parts.append(NONE)
+                continue
+            value = spelled
+        parts.append(len(value).to_bytes(4, "big") + value)
     return b"".join(parts)
 
 
@@ -389,6 +397,19 @@ def _paragraphs(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 # ---- what the folder says
 
 
+class Place:
+    """Where an entry stands, for a message; in words only when there is one."""
+
+    def __init__(self, line: str, row: dict[str, Any]) -> None:
+        """`line`: of which file; `row`: what stands there."""
+        self.line, self.row = line, row
+
+    def __str__(self) -> str:
+        """In one line."""
+        told = ", ".join(f"{name} {shown(self.row[name])}" for name in ("id", "chain", "seq"))
+        return f"{self.line} ({told})"
+
+
 class Chain:
     """One workspace's entries so far: their number and tree, the last hash, and the sums of their money."""
 
@@ -529,10 +550,10 @@ class Trail:
         attempts: Attempts | None = Attempts(self.folder / "attempts.jsonl")
         last_id = -1
         for number, line in lines_of(self.folder / "entries.jsonl"):
-            where = f"entries.jsonl line {number}"
+            where: Any = f"entries.jsonl line {number}"
             row = parse_object(line, where)
             has_keys(row, {"id", "chain", "seq", "hash", "payload", "entry"}, where)
-            where += f" (id {shown(row['id'])}, chain {shown(row['chain'])}, seq {shown(row['seq'])})"
+            where = Place(where, row)
             if type(row["id"]) is not int or row["id"] <= last_id:
                 raise Bad(f"{where}: the id must be a whole number above {last_id}, that of the line before")
             last_id = row["id"]
@@ -551,11 +572,11 @@ class Trail:
         except Bad as fault:
             self.problems.append(str(fault))
 
-    def _add_entry(self, number: int, where: str, row: dict[str, Any]) -> None:
+    def _add_entry(self, number: int, where: Place, row: dict[str, Any]) -> None:
         entry = row["entry"]
         if type(entry) is not dict:
             raise Bad(f"{where}: `entry` is not an object")
-        has_keys(entry, COPIED, f"{where}: `entry`")
+        has_keys(entry, COPIED, where, ": `entry`")
         payload = unbase64(row["payload"]) if type(row["payload"]) is str else None
         if payload is None:
             raise Bad(f"{where}: `payload` is not base64")
@@ -623,7 +644,7 @@ class Attempts:
         # Attempt → where its line is, the line, what the entries make of it, and their facts.
         self.open: dict[int, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
 
-    def follow(self, where: str, entry: dict[str, Any]) -> None:
+    def follow(self, where: Place, entry: dict[str, Any]) -> None:
         """Take one entry. Raises Bad when it does not follow, or when the line of its attempt says otherwise."""
         kind, number, opened, settled = (
             entry[name] for name in ("kind", "attempt_id", "open_micros", "settled_micros")
@@ -658,7 +679,7 @@ class Attempts:
             del self.open[number]
             self._compare(place, row, made, facts)
 
-    def _reserve(self, where: str, entry: dict[str, Any]) -> None:
+    def _reserve(self, where: Place, entry: dict[str, Any]) -> None:
         number, opened = entry["attempt_id"], entry["open_micros"]
         if number is None or number <= self.last_id or opened <= 0 or entry["settled_micros"]:
             raise Bad(f"{where}: a reservation is of an attempt above {self.last_id}, and of money above 0")
@@ -727,9 +748,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
     """The JSON object of a text, without floats and with every key once. Raises Bad."""
     try:
-        value = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_once, parse_float=_no_float, parse_constant=_no_float
-        )
+        value = _READ(text.decode("utf-8"))
         if text.count(b"[") + text.count(b"{") > 100:
             _CANONICAL(value)  # what can be read can be nested too deeply to be written
     except (ValueError, RecursionError) as error:
@@ -751,8 +770,15 @@ def _no_float(text: str) -> None:
     raise ValueError(f"{text[:40]} is not a whole number")
 
 
-def has_keys(value: dict[str, Any], names: Iterable[str], where: str) -> None:
-    """Make sure that an object has these keys and no other. Raises Bad."""
+# Made once: `json.loads` with hooks makes a reader for each line.
+_READ = json.JSONDecoder(object_pairs_hook=_once, parse_float=_no_float, parse_constant=_no_float).decode
+
+
+def has_keys(value: dict[str, Any], names: Iterable[str], where: Any, of: str = "") -> None:
+    """Make sure that an object has these keys and no other. `of`: what is looked at there. Raises Bad."""
+    if value.keys() == names:
+        return
+    where = f"{where}{of}"
     for name in names:
         if name not in value:
             raise Bad(f"{where}: `{name}` is missing")

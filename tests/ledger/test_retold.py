@@ -12,8 +12,8 @@ from runner.ledger import chain, verify
 from runner.ledger.database import driver_of, open_database
 from runner.ledger.ledger import Ledger
 from runner.ledger.lives import Lives
-from runner.ledger.retold import COLUMNS, Retelling, Retold, keyed
 from runner.ledger.multiset import Standing
+from runner.ledger.retold import COLUMNS, Retelling, Retold, keyed
 from runner.ledger.tables import ATTEMPTS
 from runner.ledger.values import Cap, Reserved, Result
 from runner.plan import digest
