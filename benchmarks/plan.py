@@ -29,6 +29,7 @@ from sqlalchemy import text
 from runner import drafts, items
 from runner.ledger import totals
 from runner.ledger.database import open_database
+from runner.plan import Draft
 from runner.project import load
 
 A_FOLDER = 1000
@@ -143,8 +144,8 @@ def _put(database: Any, rows: list[dict[str, Any]]) -> None:
 def _attempts(folder: Path, attempts: int) -> Iterator[dict[str, Any]]:
     """Attempts of other recipes, and between them, in another order than the tree's, those of the pictures here."""
     settings, (recipe,) = load(folder, ["scans"])
-    wanted, _ = items.expand(recipe, settings)
-    made = drafts.draft(recipe, wanted, settings.root)
+    drafting = drafts.Drafting(recipe, settings.root)
+    made = [_bought(draft) for batch in items.Wants(recipe, settings).batches() for draft in drafting.of(batch)]
     every = max(1, attempts // max(1, len(made)))
     same = {"workspace": WORKSPACE, "model": MODEL, "at": AT, "prompt": hashlib.sha256(b"").hexdigest()}
     for number in range(1, attempts + 1):
@@ -152,17 +153,20 @@ def _attempts(folder: Path, attempts: int) -> Iterator[dict[str, Any]]:
         at = number // every - 1
         if number % every == 0 and at < len(made):
             # 7919 is prime: neighbours in the ledger are no neighbours in the tree.
-            draft = made[at * 7919 % len(made)]
-            assert draft.key is not None
-            assert draft.picture is not None
-            result = draft.output.read_bytes()
-            row |= {"recipe": "scans", "key": draft.key, "source": draft.source_path, "output": draft.output_path}
-            row |= {"digest": draft.picture.digest, "result": hashlib.sha256(result).hexdigest(), "bytes": len(result)}
+            row |= dict(zip(("key", "source", "output", "digest"), made[at * 7919 % len(made)], strict=True))
+            result = (folder / str(row["output"])).read_bytes()
+            row |= {"recipe": "scans", "result": hashlib.sha256(result).hexdigest(), "bytes": len(result)}
         else:
             other = hashlib.sha256(b"%d" % number).hexdigest()
             row |= {"recipe": f"recipe-{number % 30:02d}", "key": other, "source": f"elsewhere/{number:08d}.png"}
             row |= {"digest": other, "result": other, "bytes": 80000, "output": f"other/{number:08d}.png"}
         yield row
+
+
+def _bought(draft: Draft) -> tuple[str, str, str, str]:
+    assert draft.key is not None
+    assert draft.picture is not None
+    return draft.key, draft.source_path, draft.output_path, draft.picture.digest
 
 
 # ---- who looks at the tree

@@ -32,22 +32,40 @@ def draft(
     What is made of a result waits for it, whether that is there or not: `made_of` gives it its picture. `mend` changes
     a draft before what is made of its result is looked at.
     """
-    identities: dict[Path, str | None] = {}
-    looked: dict[tuple[Path | None, str], Picture | Unsuitable | None] = {}
-    looks = {step.name: _looking(recipe, step, seen) for step in recipe.steps}
-    drawing = _Drawing(recipe, root)
-    drafts = []
-    for want in wanted:
-        origin = want.source if want.step.origin is not None else None
-        source = want.source if origin is None else None
-        at = source, want.step.name
-        if at not in looked:
-            looked[at] = None if source is None else looks[want.step.name](source)
-        made = mend(drawing.draft(want, looked[at], None if origin is None else identities.get(origin)))
-        if len(recipe.steps) > 1:
-            identities[want.output] = made.identity
-        drafts.append(made)
-    return drafts
+    return Drafting(recipe, root, mend, seen=seen).of(wanted)
+
+
+class Drafting:
+    """Makes the drafts of one recipe, batch after batch (`items.Wants`), as `draft` does for all of them at once."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        root: Path,
+        mend: Callable[[Draft], Draft] = lambda one: one,
+        *,
+        seen: "Seen | None" = None,
+    ) -> None:
+        self._looks = {step.name: _looking(recipe, step, seen) for step in recipe.steps}
+        self._drawing = _Drawing(recipe, root)
+        self._mend, self._has_steps = mend, len(recipe.steps) > 1
+
+    def of(self, wanted: Iterable[Wanted]) -> list[Draft]:
+        """The drafts of a batch, in its order. What is made of a result is in the batch of that result."""
+        identities: dict[Path, str | None] = {}
+        looked: dict[tuple[Path | None, str], Picture | Unsuitable | None] = {}
+        drafts = []
+        for want in wanted:
+            origin = want.source if want.step.origin is not None else None
+            source = want.source if origin is None else None
+            at = source, want.step.name
+            if at not in looked:
+                looked[at] = None if source is None else self._looks[want.step.name](source)
+            made = self._mend(self._drawing.draft(want, looked[at], None if origin is None else identities.get(origin)))
+            if self._has_steps:
+                identities[want.output] = made.identity
+            drafts.append(made)
+        return drafts
 
 
 def made_of(recipe: Recipe, one: Draft, file: Path, seen: "Seen | None" = None) -> Draft:

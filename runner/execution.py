@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -37,9 +37,11 @@ from runner.ledger.values import (
     Unpriced,
 )
 from runner.money import show
+from runner.pile import Pile
 from runner.plan import Draft, Item, digest, plain
 from runner.providers.provider import Declined, Order, Outcome
 from runner.recovery import recover
+from runner.shelf import Shelf
 from runner.turns import Turns
 from runner.windows import local_text
 
@@ -399,10 +401,17 @@ def _gave_up(done: Done, outcome: Declined) -> Done:
 # ---- many items
 
 
+# So many of the items that a person should look at are told in full; of the others, how many there are.
+TROUBLES_TOLD = 1_000
+
+
 @dataclass(slots=True)
 class Tally:
-    """How a run went. `by_step`: how many of which step ended how. `left`: items that were wanted and not bought;
-    `troubles`: every item a person should look at.
+    """How a run went. `by_step`: how many of which step ended how. `left`: the names of items that were wanted and not
+    bought (`Draft.missing`). `troubles`: the first of the items that a person should look at, `trouble_counts` how many
+    ended how; `unwritten`: how many are paid for and could not be written out. `stopping`: what stopped the run first.
+
+    `canary`: what was bought until it is asked whether the others are to be; None without a canary, and afterwards.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -410,16 +419,19 @@ class Tally:
     billed_micros: int = 0
     held_micros: int = 0
     stop: Stop | None = None
-    left: list[Item] = field(default_factory=list)
+    stopping: Done | None = None
+    left: Pile = field(default_factory=Pile)
     troubles: list[Done] = field(default_factory=list)
-    bought: list[Done] = field(default_factory=list)
+    trouble_counts: dict[str, int] = field(default_factory=dict)
+    unwritten: int = 0
+    canary: list[Done] | None = None
     failure: BaseException | None = None
     interrupted: bool = False
 
     def add(self, done: Done) -> None:
         """Count one item."""
-        if done.kind == "bought":
-            self.bought.append(done)
+        if done.kind == "bought" and self.canary is not None:
+            self.canary.append(done)
         self.counts[done.kind] = self.counts.get(done.kind, 0) + 1
         of_step = done.item.draft.step, done.kind
         self.by_step[of_step] = self.by_step.get(of_step, 0) + 1
@@ -427,13 +439,21 @@ class Tally:
         self.held_micros += done.held_micros
         self.stop = self.stop or done.stop
         if done.kind in ("refused", "unfinished"):
-            self.left.append(done.item)
+            self.left.append(done.item.draft.missing)
         elif done.kind not in ("bought", "restored") or done.remark or done.unwritten:
+            self._trouble(done)
+
+    def _trouble(self, done: Done) -> None:
+        self.trouble_counts[done.kind] = self.trouble_counts.get(done.kind, 0) + 1
+        self.unwritten += done.unwritten
+        if self.stopping is None and done.stop is not None:
+            self.stopping = done
+        if len(self.troubles) < TROUBLES_TOLD:
             self.troubles.append(done)
 
 
 def execute(
-    items: Sequence[Item],
+    items: Shelf,
     purchase: Purchase,
     means: Means,
     control: Control,
@@ -446,45 +466,61 @@ def execute(
 ) -> Tally:
     """Buy and restore, `concurrency` at a time; `watch` hears of every item, one at a time, from worker threads.
 
-    With `lanes` no more are in flight than have a place there, beside those of other runs.
+    With `lanes` no more are in flight than have a place there, beside those of other runs. However many items there
+    are, some hundred are held.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
     `Tally.interrupted` says the last. What is made of a result is bought as soon as that is there, and not at all when
     it does not come. With a `canary`, so many are bought first, with all that is made of them, and `approve` says why
     the others must not be, or None. Raises what made the ledger unusable, after every worker has ended.
     """
-    tally = Tally()
-    wanted = [item for item in items if item.action in ("buy", "restore")]
+    tally = Tally(canary=None if canary is None else [])
     results: Mapping[str, str | None] = {}
-    for batch in _after_canary(wanted, canary):
+    for batch, count in _after_canary(items, canary):
         # What shares another's purchase, or is made of its result, waits until that one is through.
-        turns = Turns(batch, results)
-        _work_off(turns, purchase, means, control, min(concurrency, len(batch)), tally, watch, lanes)
+        turns = Turns(batch, results, keep=tally.canary is not None)
+        _work_off(turns, purchase, means, control, min(concurrency, count), tally, watch, lanes)
         results = turns.results
         if tally.failure is not None:
             raise tally.failure
-        if canary is not None and not control.finishing:
-            canary = None  # asked once
+        if tally.canary is not None and not control.finishing:
             tally.stop = approve(tally)
+            tally.canary = None  # asked once
             if tally.stop is not None:
                 control.finish()
     tally.interrupted = control.finishing and tally.stop is None
     return tally
 
 
-def _after_canary(items: Sequence[Item], canary: int | None) -> list[Sequence[Item]]:
-    """The first so many to buy with all that is made of them, and then the others; all at once when none are left."""
-    first = [item for item in items if item.action == "buy" and not item.draft.awaits]
-    if canary is None or len(first) <= canary:
-        return [items]
-    chosen = {item.draft.output_path for item in first[:canary]}
-    for item in items:  # what is made of a result comes after it
-        if item.action == "buy" and item.draft.awaits and item.draft.origin in chosen:
-            chosen.add(item.draft.output_path)
-    return [
-        [item for item in items if item.draft.output_path in chosen],
-        [item for item in items if item.draft.output_path not in chosen],
-    ]
+def _after_canary(items: Shelf, canary: int | None) -> list[tuple[Iterable[Item], int]]:
+    """The first so many to buy with all that is made of them, and then the others; all at once when none are left.
+
+    Each with how many they are.
+    """
+    first = [] if canary is None else _canary(items, canary)
+    count = items.how_many("buy", "restore")
+    if not first:
+        return [(items.of("buy", "restore"), count)]
+    chosen = {item.draft.output_path for item in first}
+    others = (item for item in items.of("buy", "restore") if item.draft.output_path not in chosen)
+    return [(first, len(first)), (others, count - len(first))]
+
+
+def _canary(items: Shelf, count: int) -> list[Item]:
+    """The first so many to buy with all that is made of them; nothing when no others are left."""
+    found: list[Item] = []
+    chosen: set[str] = set()
+    begun = 0
+    for item in items.of("buy"):
+        if not item.draft.awaits:
+            begun += 1
+            if begun > count:
+                return found
+        elif item.draft.origin not in chosen:
+            continue
+        chosen.add(item.draft.output_path)
+        found.append(item)
+    return []
 
 
 def _work_off(
@@ -500,14 +536,20 @@ def _work_off(
     telling = threading.Lock()
 
     def work() -> None:
-        while (item := turns.take(lambda: control.finishing)) is not None:
+        item: Item | None = None
+        while True:
             try:
+                item = None
+                item = turns.take(lambda: control.finishing)
+                if item is None:
+                    return
                 with nullcontext() if lanes is None else lanes.place(purchase.run.uid, lambda: control.finishing):
                     done = _perform_in_turn(item, turns.result(item), purchase, means, control)
             except BaseException as error:  # noqa: BLE001 - handed to the caller by execute
                 with telling:
                     tally.failure = tally.failure or error
-                    tally.left.append(item)
+                    if item is not None:
+                        tally.left.append(item.draft.missing)
                 control.finish()
                 return
             if done.stop is not None:
@@ -532,7 +574,7 @@ def _work_off(
         # In short steps, so that the main thread can hear Ctrl-C.
         while thread.is_alive():
             thread.join(0.2)
-    tally.left.extend(turns.left())
+    tally.left.extend(item.draft.missing for item in turns.left())
 
 
 def _perform_in_turn(item: Item, origin_digest: str | None, purchase: Purchase, means: Means, control: Control) -> Done:

@@ -7,15 +7,18 @@ are bought, so that all results of a recipe can be told apart beforehand.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 from runner import images
 from runner.declared import PROBLEMS_MAX, shown_path
 from runner.diagnostics import Place, Problem, Problems
+from runner.errors import DiskError
 from runner.recipe import Recipe, Source, Step
 from runner.recipe_tables import EXTENSIONS
 from runner.settings import Settings, ledger_path
@@ -25,8 +28,14 @@ from runner.tomlfile import read as read_toml
 
 COMPONENT_BYTES_MAX = 200  # file systems allow 255; a temporary name beside the file needs some of it
 PATH_BYTES_MAX = 3000  # systems allow 4096
-# Of one recipe: more pictures than anybody pays for in one go, and what a plan in memory can hold.
-WANTED_MAX = 200_000
+# Of one recipe: more pictures than anybody pays for in one go. It takes eight bytes for each to find two that would be
+# written to the same file.
+WANTED_MAX = 10_000_000
+# How many are held at once by who needs all of them together (`expand`): some kilobytes for each.
+HELD_MAX = 200_000
+# So many are looked at together; what is made of them, in later steps, comes on top.
+BATCH = 2_000
+_PARTS = 256  # of the numbers that stand for output paths: a part of them is sorted at a time
 # What the runner keeps beside the ledger; pictures in there are no sources.
 STATE_FOLDERS = ("spool", "results", "raw", "work", "owners")
 
@@ -57,44 +66,231 @@ class Wanted:
     step: Step
 
 
-def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Problem]]:
-    """All that the recipe wants, step by step in the order of their sources, and every problem with where results go.
+class Wants:
+    """All that a recipe wants, batch after batch, and every problem with where results go. Reads folders, no pictures.
 
-    Reads folders, no pictures. Pictures in output folders and in the project's state folder are no sources.
+    Pictures in output folders and in the project's state folder are no sources. Where a problem is found on the way,
+    no further batch comes; what is wrong is known when the last one is through.
     """
-    wanted: list[Wanted] = []
-    problems: list[Problem] = []
-    made: dict[str, list[Wanted]] = {}
-    home = ledger_path(settings).parent
-    outputs = [step.output.folder for step in recipe.steps]
-    leave_out = (*outputs, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
-    for step in recipe.steps:
-        own = made[step.name] = []
+
+    def __init__(
+        self, recipe: Recipe, settings: Settings, *, pass_over: Callable[[str], images.Listing | None] | None = None
+    ) -> None:
+        """`pass_over`: as of `images.found`; what is wanted of those pictures comes in no batch."""
+        self.recipe, self.settings, self._pass_over = recipe, settings, pass_over
+        self.paths = _Paths()
+        self._bad: list[Problem] = []
+        self._long: list[Problem] = []
+        self._is_too_many = False
+        home = ledger_path(settings).parent
+        outputs = [step.output.folder for step in recipe.steps]
+        self._leave_out = (*outputs, settings.root / ".omixa", *(home / name for name in STATE_FOLDERS))
+
+    def batches(self, *, to_the_end: bool = False) -> Iterator[list[Wanted]]:
+        """Some thousand wanted pictures at a time, in the order of the sources, each batch step by step.
+
+        What is made of a result is in the batch of that result. `to_the_end`: also when there is a problem.
+        """
+        count = 0
+        for batch in self._walked(self._pass_over):
+            count += len(batch)
+            if count > WANTED_MAX:
+                self._is_too_many = True
+                return
+            self.paths.note(batch)
+            self._long += islice(_too_long(self.recipe, self.settings, batch), 1 - len(self._long))
+            if to_the_end or not (self._bad or self._long or self.paths.meet):
+                yield batch
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong, once all batches are through."""
+        recipe, settings = self.recipe, self.settings
+        if self._is_too_many:
+            return [_too_many(recipe, settings, WANTED_MAX)]
+        if self._bad or self._long:
+            return self._bad or self._long
+        found: list[Problem] = []
+        twice = self.paths.twice()
+        if twice:
+            # Only the numbers are known that stand for them: once more, for those that they stand for.
+            again = (one for batch in self.every() for one in batch if hash(_folded(one.output)) in twice)
+            found += islice(_collisions(recipe, settings, again), PROBLEMS_MAX)
+            if not found:
+                raise DiskError(f"the folders of `{recipe.name}` changed while they were looked at", "try it again")
+        if self.paths.overwrite:
+            found += _overwrites(recipe, settings, [one for batch in self.every() for one in batch])
+        return found
+
+    def every(self) -> Iterator[list[Wanted]]:
+        """All batches, whatever is wrong with them and whatever is passed over; their output paths are not noted."""
+        return self._walked(None)
+
+    def _walked(self, pass_over: Callable[[str], images.Listing | None] | None) -> Iterator[list[Wanted]]:
+        for step in self.recipe.steps:
+            if step.origin is not None:
+                continue
+            batch: list[Wanted] = []
+            for one in self._of_folders(step, pass_over):
+                batch += one
+                if len(batch) >= BATCH:
+                    yield self._with_made(step, batch)
+                    batch = []
+            if batch:
+                yield self._with_made(step, batch)
+
+    def _of_folders(
+        self, step: Step, pass_over: Callable[[str], images.Listing | None] | None
+    ) -> Iterator[list[Wanted]]:
+        """What is wanted of each picture that stands in a folder, or (once) where the model takes none."""
         for position, source in enumerate(step.sources):
-            for folder, rel in _pictures(recipe, step, source, made, leave_out):
-                picture = None if folder is None else folder / rel
-                if picture is not None and not (_is_recordable(rel) and _is_recordable(str(folder))):
-                    problems.append(_bad_file_name(recipe, settings, step, position, picture))
-                    continue
-                own += _of_picture(recipe, step, source, folder, picture, rel)
-                if len(wanted) + len(own) > WANTED_MAX:
-                    return [], [_too_many(recipe, settings)]
-        wanted += own
-    problems = problems[:PROBLEMS_MAX] or list(islice(_too_long(recipe, settings, wanted), 1))
-    if not problems:
-        problems = [*_collisions(recipe, settings, wanted), *_overwrites(recipe, settings, wanted)]
-    return wanted, problems
+            if source.folder is None:
+                yield list(_of_picture(self.recipe, step, source, None, None, ""))
+                continue
+            is_bad = not _is_recordable(str(source.folder))
+            found = images.found(
+                source.folder, source.include, source.exclude, leave_out=self._leave_out, pass_over=pass_over
+            )
+            for rel in found:
+                picture = source.folder / rel
+                if not is_bad and _is_recordable(rel):
+                    yield list(_of_picture(self.recipe, step, source, source.folder, picture, rel))
+                elif len(self._bad) < PROBLEMS_MAX:
+                    self._bad.append(_bad_file_name(self.recipe, self.settings, step, position, picture))
+
+    def _with_made(self, root: Step, batch: list[Wanted]) -> list[Wanted]:
+        """The batch, and what later steps make of its results."""
+        made = {root.name: batch}
+        found = batch
+        for step in self.recipe.steps:
+            if step.origin in made:
+                folder = self.recipe.step(step.origin).output.folder
+                own = made[step.name] = [
+                    one
+                    for source in step.sources
+                    for origin in made[step.origin]
+                    for one in _of_picture(
+                        self.recipe, step, source, folder, origin.output, origin.output.relative_to(folder).as_posix()
+                    )
+                ]
+                found = found + own
+        return found
+
+
+class _Paths:
+    """The output paths of a recipe, as numbers: whether two of them are the same, and whether one is a source's.
+
+    The same number is given to what some file system takes for the same file; two paths that are not have the same
+    only by chance, about once in ten thousand million recipes of a hundred thousand pictures.
+    """
+
+    def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(_PARTS)]
+        self._real = lru_cache(maxsize=1024)(_real_number)
+        self._sources: set[int] = set()
+        self._outputs: set[int] = set()
+        self._own: set[int] = set()
+        self._passed: set[int] = set()
+        self._folders: tuple[str, str] = ("", "")
+        # Whether two in one batch are the same already.
+        self.meet = False
+
+    def note(self, batch: Sequence[Wanted]) -> None:
+        """These are wanted, too."""
+        own = set()
+        parts = self._parts
+        for one in batch:
+            output = str(one.output)
+            number = hash(_folded(output))
+            own.add(number)
+            parts[number % _PARTS].append(number)
+            self._note_folders(one, output)
+        self.meet = self.meet or len(own) < len(batch)
+
+    def _note_folders(self, one: Wanted, output: str) -> None:
+        """Folders change seldom from one picture to the next, and to follow the links of one takes a while."""
+        source = "" if one.source is None or one.step.origin is not None else str(one.source)
+        folders = source[: source.rfind("/") + 1], output[: output.rfind("/") + 1]
+        if folders != self._folders:
+            self._folders = folders
+            if source:
+                self._sources.add(self._real(folders[0]))
+            self._outputs.add(self._real(folders[1]))
+            self._own.add(hash(_folded(folders[1][:-1])))
+
+    def note_passed(self, source: str, outputs: Iterable[str]) -> None:
+        """Pictures directly in this folder are passed over, with results in those: nothing else is known of them."""
+        self._sources.add(self._real(source))
+        for output in outputs:
+            self._outputs.add(self._real(output))
+            self._passed.add(hash(_folded(output)))
+
+    @property
+    def is_in_passed(self) -> bool:
+        """Whether a result goes to a folder that has results of what was passed over: it may be one of them."""
+        return not self._passed.isdisjoint(self._own)
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether results go to a folder that has sources: then each has to be compared."""
+        return not self._sources.isdisjoint(self._outputs)
+
+    def twice(self) -> set[int]:
+        """The numbers that stand for more than one path."""
+        found: set[int] = set()
+        for part in self._parts:
+            if len(set(part)) < len(part):
+                counts = Counter(part)
+                found.update(number for number, count in counts.items() if count > 1)
+        return found
+
+    def common(self, other: "_Paths") -> set[int]:
+        """The numbers that both have."""
+        found: set[int] = set()
+        for ours, theirs in zip(self._parts, other._parts, strict=True):
+            found.update(set(ours).intersection(theirs))
+        return found
+
+
+def _real_number(folder: str) -> int:
+    return hash(_folded(os.path.realpath(folder)))
+
+
+def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Problem]]:
+    """All that the recipe wants at once, step by step in the order of their sources, and every problem with it.
+
+    As `Wants`, for who needs all of them together.
+    """
+    wants = Wants(recipe, settings)
+    by_step: dict[str, list[Wanted]] = {step.name: [] for step in recipe.steps}
+    count = 0
+    for batch in wants.batches(to_the_end=True):
+        count += len(batch)
+        if count > HELD_MAX:
+            return [], [_too_many(recipe, settings, HELD_MAX)]
+        for one in batch:
+            by_step[one.step.name].append(one)
+    problems = wants.problems()
+    if any(problem.code == "too-many-items" for problem in problems):
+        return [], problems
+    return [one for own in by_step.values() for one in own], problems
 
 
 def all_problems(recipes: Sequence[Recipe], settings: Settings) -> list[Problem]:
     """Results that would be written to the same file or over a source, within a recipe or by two of them."""
     problems: list[Problem] = []
-    results = []
+    known: dict[str, _Paths] = {}
     for recipe in recipes:
-        wanted, found = expand(recipe, settings)
-        problems += found
-        results.append((recipe, wanted))
-    return problems + clashes(results, settings)
+        wants = Wants(recipe, settings)
+        for _ in wants.batches():
+            pass
+        problems += wants.problems()
+        if any(_may_meet(recipe, other) for other in recipes if other is not recipe):
+            known[recipe.name] = wants.paths
+    common: set[int] = set()
+    for recipe, other in combinations(recipes, 2):
+        if _may_meet(recipe, other):
+            common |= known[recipe.name].common(known[other.name])
+    return problems + _clashes_at(common, recipes, settings)
 
 
 def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settings) -> list[Problem]:
@@ -118,28 +314,42 @@ def clashes(results: Iterable[tuple[Recipe, Sequence[Wanted]]], settings: Settin
 
 def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: Settings) -> list[Problem]:
     """Results of `recipes` that would be written to the same file as a result of another recipe of the project."""
-    wanted = {one.name: (one, expand(one, settings)[0]) for one in (*everyone, *recipes)} if len(everyone) > 1 else {}
+    known: dict[str, _Paths] = {}
+    latest = {one.name: one for one in (*everyone, *recipes)}
     names = {recipe.name for recipe in recipes}
     found: list[Problem] = []
-    for name in names & wanted.keys():
-        for other in wanted.keys() - {name}:
-            if other not in names or other < name:
-                found += clashes([wanted[other], wanted[name]], settings)
+    # The one that is not asked about comes first, and is told first.
+    for one, other in combinations(sorted(latest.values(), key=lambda recipe: (recipe.name in names, recipe.name)), 2):
+        if other.name in names and _may_meet(one, other):
+            common = _paths_of(one, known, settings).common(_paths_of(other, known, settings))
+            found += _clashes_at(common, (one, other), settings)
     return found
 
 
-def _pictures(
-    recipe: Recipe, step: Step, source: Source, made: Mapping[str, Sequence[Wanted]], leave_out: Sequence[Path]
-) -> Iterator[tuple[Path | None, str]]:
-    """Each picture that a source stands for: its folder, and its path in it, posix; None: there is none."""
-    if step.origin is not None:
-        folder = recipe.step(step.origin).output.folder
-        yield from ((folder, one.output.relative_to(folder).as_posix()) for one in made[step.origin])
-    elif source.folder is None:
-        yield None, ""
-    else:
-        found = images.found(source.folder, source.include, source.exclude, leave_out=leave_out)
-        yield from ((source.folder, rel) for rel in found)
+def _may_meet(one: Recipe, other: Recipe) -> bool:
+    """Whether results of two recipes can be the same file: only where a folder of one lies in a folder of the other."""
+    ours, theirs = ([_folded(step.output.folder) + "/" for step in recipe.steps] for recipe in (one, other))
+    return any(a.startswith(b) or b.startswith(a) for a in ours for b in theirs)
+
+
+def _paths_of(recipe: Recipe, known: dict[str, _Paths], settings: Settings) -> _Paths:
+    if recipe.name not in known:
+        wants = Wants(recipe, settings)
+        for _ in wants.batches():
+            pass
+        known[recipe.name] = wants.paths
+    return known[recipe.name]
+
+
+def _clashes_at(numbers: set[int], recipes: Sequence[Recipe], settings: Settings) -> list[Problem]:
+    """The clashes of these recipes at the output paths that the numbers stand for: nearly always there are none."""
+    if not numbers:
+        return []
+    results = []
+    for recipe in recipes:
+        wanted = (one for batch in Wants(recipe, settings).every() for one in batch)
+        results.append((recipe, [one for one in wanted if hash(_folded(one.output)) in numbers]))
+    return clashes(results, settings)
 
 
 def _of_picture(
@@ -206,7 +416,7 @@ def _folded(path: Path | str) -> str:
     return shown
 
 
-def _collisions(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
+def _collisions(recipe: Recipe, settings: Settings, wanted: Iterable[Wanted]) -> Iterator[Problem]:
     """One problem for each file that two wanted results would be written to."""
     first: dict[str, Wanted] = {}
     reported: set[str] = set()
@@ -288,8 +498,8 @@ def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) ->
             return
 
 
-def _too_many(recipe: Recipe, settings: Settings) -> Problem:
-    message = f"the recipe wants more than {WANTED_MAX} pictures: its sources × their prompts × their presets"
+def _too_many(recipe: Recipe, settings: Settings, most: int) -> Problem:
+    message = f"the recipe wants more than {most} pictures: its sources × their prompts × their presets"
     hint = "narrow `include`, or write several recipes"
     loc = recipe.loc(recipe.steps[0], "sources")[:1]
     return Problem("too-many-items", message, _place(recipe, settings, loc), hint=hint)
@@ -298,7 +508,8 @@ def _too_many(recipe: Recipe, settings: Settings) -> Problem:
 def _too_long(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:
     """A result whose path no system takes: said before it is paid for."""
     for one in wanted:
-        if len(str(one.output).encode()) > PATH_BYTES_MAX:
+        path = str(one.output)
+        if len(path) > PATH_BYTES_MAX // 4 and len(path.encode()) > PATH_BYTES_MAX:
             message = f"the path of the result of `{one.rel[:100]}…` has more than {PATH_BYTES_MAX} bytes"
             yield Problem("output-too-long", message, _place(recipe, settings, _name_of(recipe, one)))
 

@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from runner import __version__, images, items, plan, policy
 from runner.caps import caps_of
 from runner.diagnostics import ApprovalRefused, Problem, Problems
-from runner.drafts import draft, made_of, shown
+from runner.drafts import Drafting, made_of, shown
 from runner.errors import ExitCode, UsageError
 from runner.identity import author_of_file, git_state, who
 from runner.ledger import owners, usage
 from runner.ledger.database import Database
 from runner.ledger.values import Approved, RunFacts
 from runner.money import short, show
-from runner.plan import Draft, Facts, Headroom, Item, Part, Plan
+from runner.plan import Draft, Facts, Headroom, Item, Part, Plan, Price
 from runner.project import load_all
 from runner.recipe import Recipe, Step
 from runner.settings import Settings, ledger_path
@@ -30,6 +30,11 @@ if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only a
     from runner.booking import Means, Stop
     from runner.execution import Purchase, Tally
     from runner.images.seen import Seen
+    from runner.images.unchanged import Unchanged
+
+
+# More pictures that are paid for and in place than this are not listed in a plan, but counted.
+LISTED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Wishes:
 
     `canary`: how many to buy first, and look; None: as the recipe says. `only` these places (`Draft.place`); None: all.
     `verify`: look into every file again, whatever was seen of it before; `keep` False: write down nothing of it.
+    `listed`: all items are listed, also what is paid for and in place and has not changed (`Shelf.unlisted`).
     """
 
     again: bool = False
@@ -47,6 +53,7 @@ class Wishes:
     only: frozenset[tuple[str, str, str, str]] | None = None
     verify: bool = False
     keep: bool = True
+    listed: bool = False
 
 
 def home(settings: Settings) -> Path:
@@ -120,18 +127,75 @@ def make_plan(
     Raises Problems when two pictures would be written to one path or the recipe breaks the policy, UsageError when
     nobody knows what a request may cost.
     """
-    wanted, problems = items.expand(recipe, settings)
+    with seen(settings, verify=wishes.verify, keep=wishes.keep) as memory:
+        quiet = _unchanged(memory, recipe, settings, database, wishes)
+        wants = items.Wants(recipe, settings, pass_over=None if quiet is None else quiet.look)
+        drafting = Drafting(recipe, settings.root, seen=memory)
+        batches = (_only(drafting.of(_expected(batch, quiet)), wishes) for batch in wants.batches())
+        made = _plan_of(
+            batches, recipe, settings, database, results, at=at, wishes=wishes, after=after, seen=memory, quiet=quiet
+        )
+        if quiet is None or not quiet.items or _count_unchanged(quiet, made, wants):
+            _refuse(wants, made, recipe, settings)
+            if quiet is not None:
+                quiet.remember()
+            return made
+    return make_plan(recipe, settings, database, results, at=at, wishes=replace(wishes, listed=True), after=after)
+
+
+def _refuse(wants: items.Wants, made: Plan, recipe: Recipe, settings: Settings) -> None:
+    problems = wants.problems()
     if problems:
         raise Problems(problems)
-    with seen(settings, verify=wishes.verify, keep=wishes.keep) as memory:
-        drafts = draft(recipe, wanted, settings.root, seen=memory)
-        if wishes.only is not None:
-            drafts = [one for one in drafts if one.place in wishes.only]
-        made = plan_of(drafts, recipe, settings, database, results, at=at, wishes=wishes, after=after, seen=memory)
+    _refuse_unpriced(made, recipe, settings)
     problems = policy.plan_problems(made, recipe, settings)
     if problems:
         raise Problems(problems)
-    return made
+
+
+def _count_unchanged(quiet: "Unchanged", made: Plan, wants: items.Wants) -> bool:
+    """Count what was passed over. False: it has to be looked at nevertheless.
+
+    So when it is few enough to be shown, and when another result could be the same file as one of those.
+    """
+    made.items.add_unlisted(quiet.items, quiet.folders)
+    for source, outputs in quiet.passed:
+        wants.paths.note_passed(source, outputs)
+    return made.count("skip") > LISTED_MAX and not wants.paths.is_in_passed
+
+
+def _unchanged(
+    memory: "Seen", recipe: Recipe, settings: Settings, database: Database, wishes: Wishes
+) -> "Unchanged | None":
+    """What is known of the recipe's folders as wholes; None: every picture is looked at."""
+    from runner.images.unchanged import outside_of_each_other
+
+    folders = [source.folder for source in recipe.steps[0].sources if source.folder is not None]
+    is_plain = len(recipe.steps) == 1 and len(folders) == len(recipe.steps[0].sources)
+    if wishes.again or wishes.listed or wishes.only is not None or not is_plain or database.path is None:
+        return None
+    if not outside_of_each_other(folders):
+        return None
+    account = settings.workspaces[recipe.workspace].account
+    terms = recipe, str(settings.root), str(ledger_path(settings)), account, settings.policy
+    return memory.unchanged(recipe.name, terms, usage.moved(database))
+
+
+def _expected(batch: list[items.Wanted], quiet: "Unchanged | None") -> list[items.Wanted]:
+    """The batch, before any of its results is looked for."""
+    if quiet is not None:
+        for one in batch:
+            quiet.expect(_folder(one.source), _folder(one.output))
+    return batch
+
+
+def _folder(path: Path | None) -> str:
+    text = str(path)
+    return text[: text.rfind("/")]
+
+
+def _only(drafts: list[Draft], wishes: Wishes) -> list[Draft]:
+    return drafts if wishes.only is None else [one for one in drafts if one.place in wishes.only]
 
 
 def plan_of(
@@ -144,29 +208,36 @@ def plan_of(
     at: datetime,
     wishes: Wishes,
     after: Sequence[Plan] = (),
-    seen: "Seen | None" = None,
 ) -> Plan:
-    """As `make_plan`, of drafts that were made already; asks no policy. `seen` None: every file is read that counts."""
+    """As `make_plan`, of drafts that were made already; asks no policy, and reads every file that counts."""
+    made = _plan_of([drafts], recipe, settings, database, results, at=at, wishes=wishes, after=after)
+    _refuse_unpriced(made, recipe, settings)
+    return made
+
+
+def _plan_of(
+    batches: Iterable[Sequence[Draft]],
+    recipe: Recipe,
+    settings: Settings,
+    database: Database,
+    results: images.Results,
+    *,
+    at: datetime,
+    wishes: Wishes,
+    after: Sequence[Plan] = (),
+    seen: "Seen | None" = None,
+    quiet: "Unchanged | None" = None,
+) -> Plan:
+    """A plan of batches of drafts: one is held at a time. `seen` None: every file is read that counts."""
     workspace = settings.workspaces[recipe.workspace]
-    decided: dict[str, Item] = {}
-    parts: list[Part] = []
-    windows: Sequence[Headroom] = ()
-    # Step by step: what a step has brought decides what the next one is made of.
-    for step in recipe.steps:
-        own = [
-            _made_of_result(recipe, one, decided, results, seen)
-            for one in drafts
-            if one.step == step.name and (one.origin is None or one.origin in decided)
-        ]
-        facts = _facts(own, recipe, step, settings, database, results, at=at, seen=seen)
-        for one in own:
-            origin = None if one.origin is None else decided[one.origin]
-            decided[one.output_path] = plan.decide(one, facts, step.model, reroll=wishes.again, origin=origin)
-        parts.append(Part(step.name, step.model, facts.price, step.origin))
-        windows = facts.windows
-    made = plan.assemble(
+    parts = [Part(step.name, step.model, _price(database, workspace, step.model), step.origin) for step in recipe.steps]
+    windows = usage.headrooms(
+        database, workspace=workspace.account, zone=workspace.time_zone, caps=caps_of(workspace, recipe), at=at
+    )
+    deciding = _Deciding(recipe, parts, windows, workspace, database, results, wishes, seen, quiet)
+    return plan.gather(
         parts,
-        list(decided.values()),
+        (item for batch in batches for item in deciding.decided(batch)),
         windows,
         recipe=recipe.name,
         workspace=workspace.account,
@@ -175,6 +246,11 @@ def plan_of(
         limit=wishes.limit,
         after=after,
     )
+
+
+def _refuse_unpriced(made: Plan, recipe: Recipe, settings: Settings) -> None:
+    """Raise UsageError when it would buy what nobody knows the price of."""
+    workspace = settings.workspaces[recipe.workspace]
     for part in made.parts:
         if made.buys[part.name] and part.price.ceiling_micros is None:
             raise UsageError(
@@ -183,33 +259,81 @@ def plan_of(
                 f'add to [workspaces.{workspace.name}] in {FILE_NAME}: ceilings = {{ "{part.model}" = "0.70" }}, with '
                 "the most that one request may cost",
             )
-    return made
 
 
-def _facts(
-    drafts: Sequence[Draft],
-    recipe: Recipe,
-    step: Step,
-    settings: Settings,
-    database: Database,
-    results: images.Results,
-    *,
-    at: datetime,
-    seen: "Seen | None" = None,
-) -> Facts:
-    workspace = settings.workspaces[recipe.workspace]
+def _price(database: Database, workspace: Workspace, model: str) -> Price:
+    declared = workspace.ceilings.get(model)
+    return usage.price(database, workspace=workspace.account, model=model, declared_micros=declared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deciding:
+    """Decides about batches of drafts, each by one look into the ledger for every step."""
+
+    recipe: Recipe
+    parts: Sequence[Part]
+    windows: Sequence[Headroom]
+    workspace: Workspace
+    database: Database
+    results: images.Results
+    wishes: Wishes
+    seen: "Seen | None"
+    quiet: "Unchanged | None"
+
+    def decided(self, drafts: Sequence[Draft]) -> Sequence[Item]:
+        """The items of a batch, what is made of each right behind it."""
+        decided: dict[str, Item] = {}
+        # Step by step: what a step has brought decides what the next one is made of.
+        for step, part in zip(self.recipe.steps, self.parts, strict=True):
+            own = [
+                _made_of_result(self.recipe, one, decided, self.results, self.seen)
+                for one in drafts
+                if one.step == step.name and (one.origin is None or one.origin in decided)
+            ]
+            facts = self._facts(own, part) if own else None
+            for one in own:
+                assert facts is not None
+                origin = None if one.origin is None else decided[one.origin]
+                decided[one.output_path] = plan.decide(one, facts, step.model, reroll=self.wishes.again, origin=origin)
+        if self.quiet is not None:
+            _note(decided.values(), self.quiet)
+        return plan.in_turn(list(decided.values()))
+
+    def _facts(self, drafts: Sequence[Draft], part: Part) -> Facts:
+        return usage.facts_of(
+            self.database,
+            drafts,
+            workspace=self.workspace.account,
+            recipe=self.recipe.name,
+            price=part.price,
+            windows=self.windows,
+            is_kept=lambda digest: self.results.path(digest) is not None,
+            is_same_file=partial(_is_file_of_digest, _digests(self.seen)),
+        )
+
+
+def _note(decided: Iterable[Item], quiet: "Unchanged") -> None:
+    folder = ""
+    for item in decided:
+        folder = _folder(item.draft.source)
+        quiet.note(folder, item.draft.key, is_quiet=item.action == "skip")
+    quiet.leave(lambda one: f"{folder}/".startswith(f"{one}/"))
+
+
+def _facts_of_one(one: Draft, recipe: Recipe, step: Step, settings: Settings, means: "Means") -> Facts:
+    workspace, results = settings.workspaces[recipe.workspace], means.results
     return usage.facts(
-        database,
-        drafts,
+        means.ledger.database,
+        [one],
         workspace=workspace.account,
         recipe=recipe.name,
         model=step.model,
         declared_micros=workspace.ceilings.get(step.model),
         zone=workspace.time_zone,
         caps=caps_of(workspace, recipe),
-        at=at,
+        at=means.now(),
         is_kept=lambda digest: results.path(digest) is not None,
-        is_same_file=partial(_is_file_of_digest, _digests(seen)),
+        is_same_file=partial(_is_file_of_digest, images.digests),
     )
 
 
@@ -244,7 +368,7 @@ def follower(recipe: Recipe, settings: Settings, means: "Means", wishes: Wishes)
         if file is None:
             return replace(item, action="hold", reason=f"the kept result of `{item.draft.origin}` is gone")
         one, step = made_of(recipe, item.draft, file), recipe.step(item.draft.step)
-        facts = _facts([one], recipe, step, settings, means.ledger.database, means.results, at=means.now())
+        facts = _facts_of_one(one, recipe, step, settings, means)
         # What another run is just buying is waited for where money is set aside, and then brought back.
         unknown = {key: live for key, live in facts.live.items() if live.state == "unknown"}
         return plan.decide(one, replace(facts, live=unknown), step.model, reroll=wishes.again)
@@ -291,11 +415,12 @@ def canary_stop(made: Plan, tally: "Tally") -> "Stop | None":
     from runner.booking import Stop
 
     unit = made.currency
-    if not tally.bought or any(done.kind != "bought" for done in tally.troubles):
+    bought = tally.canary or []
+    if not bought or any(kind != "bought" for kind in tally.trouble_counts):
         again = f"look at them, then `omixa run {made.recipe}` buys the others"
         return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
     expected = {part.name: part.price.expected_micros or 0 for part in made.parts}
-    for done in tally.bought:
+    for done in bought:
         cost, planned = done.billed_micros, expected[done.item.draft.step]
         if cost <= planned:
             continue
@@ -320,19 +445,18 @@ def exit_code(made: Plan, tally: "Tally") -> ExitCode:
         return ExitCode.UNKNOWN
     if stop == "provider":
         return ExitCode.PROVIDER
-    if stop == "disk" or any(done.unwritten for done in tally.troubles):
+    if stop == "disk" or tally.unwritten:
         return ExitCode.DISK
     if stop is not None:
         return ExitCode.BUDGET
-    failed = tally.left or any(done.kind in ("declined", "unsent", "unsuitable", "unusable") for done in tally.troubles)
-    return ExitCode.FAILED if failed or made.of("hold") else ExitCode.OK
+    failed = tally.left or {"declined", "unsent", "unsuitable", "unusable"} & tally.trouble_counts.keys()
+    return ExitCode.FAILED if failed or made.count("hold") else ExitCode.OK
 
 
 def check_writable(recipe: Recipe, made: Plan) -> None:
     """Raise DiskError when an output folder that the plan would write to cannot be written."""
-    writing = {item.draft.step for item in made.items if item.action in ("buy", "restore")}
     for step in recipe.steps:
-        if step.name in writing:
+        if made.items.how_many("buy", "restore", step=step.name):
             images.check_writable(step.output.folder)
 
 
@@ -341,8 +465,8 @@ def sweep(made: Plan) -> None:
 
     A run that only restored has no attempt that would say where it died; so also when there is nothing to buy.
     """
-    for place in {item.draft.output.parent for item in made.items}:
-        images.sweep(place)
+    for place in made.items.folders:
+        images.sweep(Path(place))
 
 
 @contextmanager

@@ -2,91 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 from runner.contracts.contract import Contract, OptionValue
 from runner.images import STAMP_BYTES_MAX, Picture, Unsuitable
-
-# buy: will be sent · restore: paid before, comes back without paying · skip: paid and there · hold: its money or its
-# file is in a state that a person must look at · unsuitable: the model would refuse it · later: beyond --limit
-Action = Literal["buy", "restore", "skip", "hold", "unsuitable", "later"]
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One source picture × one prompt × one preset, before the ledger was asked. Some models take no source picture.
-
-    `key` is the item key, None when `fault` says why the picture or its prompt cannot be sent. `options` holds all
-    that is sent but prompts, and no seed unless one is declared. `source_path` and `output_path` are relative to the
-    project, posix. `output_size` is None when nothing stands at the output path. Without a source picture, `source` and
-    `picture` are None, and `source_path` is empty. `resembles`: the result should show what the source shows.
-    `provenance`: whether the file is to say which attempt made it.
-
-    `step` is empty in a recipe of one. What takes the result of an earlier step names that one's output path as
-    `origin`, which is its `source_path`, too; `source` is then the kept result. Until that is bought there is none, and
-    `key` is None: then `lineage`, which says what is to be made of what, stands in for it.
-    """
-
-    source: Path | None
-    source_path: str
-    picture: Picture | None
-    fault: str | None
-    prompt_name: str
-    prompt: str
-    negative: str | None
-    preset_name: str
-    options: Mapping[str, OptionValue]
-    key: str | None
-    output: Path
-    output_path: str
-    output_size: int | None
-    provenance: bool = False
-    resembles: bool = True
-    step: str = ""
-    origin: str | None = None
-    lineage: str | None = None
-
-    @property
-    def place(self) -> tuple[str, str, str, str]:
-        """Which of a recipe's items it is, whatever is in the picture: step, source path, prompt and preset name."""
-        return self.step, self.source_path, self.prompt_name, self.preset_name
-
-    @property
-    def awaits(self) -> bool:
-        """Whether the picture that it is to be made of is still to be bought."""
-        return self.origin is not None and self.key is None and self.fault is None
-
-    @property
-    def identity(self) -> str | None:
-        """What is the same for all that is one purchase; None: it cannot be sent."""
-        return self.key or (self.lineage if self.awaits else None)
-
-    @property
-    def told(self) -> str:
-        """What a message calls it: its source picture, or without one its result."""
-        return self.source_path or self.output_path
-
-    @property
-    def missing(self) -> str:
-        """What a message calls it that says it is not there: as `told`, but its own result where its source is one.
-
-        The source has a line of its own then, or is there; and more than one thing may be made of it.
-        """
-        return self.told if self.origin is None else self.output_path
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """An item that was paid for: when (UTC date), and what came. `result_digest` None: no usable picture."""
-
-    attempt_id: int
-    date: str
-    result_digest: str | None
-    result_bytes: int | None
+from runner.item import Action as Action
+from runner.item import Draft as Draft
+from runner.item import Item as Item
+from runner.item import Paid as Paid
+from runner.pile import FirstOf
+from runner.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +118,6 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A draft with its decision. `after` names the item (output path) that this one shares its purchase with."""
-
-    draft: Draft
-    action: Action
-    reason: str
-    paid: Paid | None = None
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """One step of a plan: what one request of its model costs. `name` is empty in a recipe of one step."""
 
@@ -215,7 +132,8 @@ class Plan:
     """Every item of one recipe with its decision, what it may cost, and each budget's headroom.
 
     `zone` is the workspace's time zone. `parts`: the recipe's steps in their order. Items stand in the order in which
-    they are bought: what is made of a result comes right after it.
+    they are bought: what is made of a result comes right after it. `first_of`: the output path of what is bought, by
+    its identity; None: not known beside the items.
     """
 
     recipe: str
@@ -223,8 +141,9 @@ class Plan:
     parts: Sequence[Part]
     currency: str
     zone: str
-    items: Sequence[Item]
+    items: Shelf
     windows: Sequence[Headroom]
+    first_of: FirstOf | None = None
 
     @property
     def model(self) -> str:
@@ -241,24 +160,24 @@ class Plan:
     @property
     def buys(self) -> Mapping[str, int]:
         """How many requests each step would send."""
-        found = {part.name: 0 for part in self.parts}
-        for item in self.of("buy"):
-            found[item.draft.step] += 1
-        return found
+        return {part.name: self.items.how_many("buy", step=part.name) for part in self.parts}
 
     def paid(self, step: str) -> int:
         """How many pictures of a step were paid for before; not those that share a purchase still to be made."""
-        own = (item for item in self.items if item.draft.step == step)
-        return sum(item.action in ("skip", "restore") and item.after is None for item in own)
+        return self.items.how_many("skip", "restore", step=step, alone=True)
 
-    def of(self, action: Action) -> list[Item]:
+    def of(self, action: Action) -> Iterator[Item]:
         """The items with that decision, in order."""
-        return [item for item in self.items if item.action == action]
+        return self.items.of(action)
+
+    def count(self, *actions: Action) -> int:
+        """How many items have one of these decisions."""
+        return self.items.how_many(*actions)
 
     @property
     def buy_count(self) -> int:
         """How many requests would be sent."""
-        return len(self.of("buy"))
+        return self.count("buy")
 
     @property
     def expected_micros(self) -> int:
@@ -281,8 +200,10 @@ class Plan:
             return window.fits(self.price)
         prices = {part.name: part.price for part in self.parts}
         left, count = window.left_micros, 0
-        for item in self.of("buy"):
-            price = prices[item.draft.step]
+        for action, step, *_ in self.items.lines:
+            if action != "buy":
+                continue
+            price = prices[step]
             if price.ceiling_micros is None or left < price.ceiling_micros:
                 break
             left -= price.expected_micros or 0
@@ -408,41 +329,73 @@ def assemble(
     `after` are plans that will be run first: what they buy is not bought again, and is taken from the budgets. An item
     comes after the one whose result it takes.
     """
+    return gather(
+        parts,
+        in_turn(items),
+        windows,
+        recipe=recipe,
+        workspace=workspace,
+        currency=currency,
+        zone=zone,
+        limit=limit,
+        after=after,
+    )
+
+
+def gather(
+    parts: Sequence[Part],
+    items: Iterable[Item],
+    windows: Sequence[Headroom],
+    *,
+    recipe: str,
+    workspace: str,
+    currency: str,
+    zone: str,
+    limit: int | None = None,
+    after: Sequence[Plan] = (),
+) -> Plan:
+    """As `assemble`, of items that stand in turn already. Gone through once, and never held all at once."""
     earlier = [made for made in after if made.workspace == workspace]
-    first_of = {
-        item.draft.identity: item.draft.output_path
-        for made in earlier
-        for item in made.of("buy")
-        if item.draft.identity is not None
-    }
-    found: list[Item] = []
+    known = [made.first_of or _first_of(made) for made in earlier]
+    own = FirstOf()
+    shelf = Shelf()
     later: set[str] = set()
     bought = 0
-    for item in _in_turn(items):
+    for item in items:
         draft = item.draft
+        if draft.origin is None:
+            later.clear()  # what is made of a result stands right behind it
         if item.action == "buy" and draft.identity is not None:
-            if draft.identity in first_of:
-                first = first_of[draft.identity]
+            first = next((told for one in (own, *known) if (told := one.get(draft.identity)) is not None), None)
+            if first is not None:
                 item = Item(draft, "restore", f"same content and options as `{first}`: bought once", after=first)
             elif draft.awaits and draft.origin in later:
                 item = replace(item, action="later", reason=f"made of `{draft.origin}`, which is not bought now")
             elif limit is not None and bought >= limit:
                 item = replace(item, action="later", reason=f"beyond --limit {limit}: {item.reason}")
             else:
-                first_of[draft.identity] = draft.output_path
+                own.add(draft.identity, draft.output_path)
                 bought += 1
-        if item.action == "later":
+        if item.action == "later" and len(parts) > 1:
             later.add(draft.output_path)
-        found.append(item)
+        shelf.append(item)
     planned = sum(made.expected_micros for made in earlier if made.buy_count)
     headrooms = [
         replace(window, open_micros=window.open_micros + planned) if window.scope == "workspace" else window
         for window in windows
     ]
-    return Plan(recipe, workspace, parts, currency, zone, found, headrooms)
+    return Plan(recipe, workspace, parts, currency, zone, shelf, headrooms, own)
 
 
-def _in_turn(items: Sequence[Item]) -> Iterable[Item]:
+def _first_of(made: Plan) -> FirstOf:
+    found = FirstOf()
+    for item in made.of("buy"):
+        if item.draft.identity is not None and found.get(item.draft.identity) is None:
+            found.add(item.draft.identity, item.draft.output_path)
+    return found
+
+
+def in_turn(items: Sequence[Item]) -> Sequence[Item]:
     """The items with what is made of each right behind it: a picture goes all its way before the next one begins."""
     made_of: dict[str, list[Item]] = {}
     for item in items:

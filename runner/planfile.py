@@ -19,6 +19,7 @@ from runner.plan import Draft, Item, Plan, digest, plain
 from runner.recipe import Recipe
 from runner.settings import Settings
 from runner.settings_tables import FILE_NAME
+from runner.shelf import Shelf
 from runner.terminal import counted
 from runner.trail import approval
 
@@ -429,7 +430,7 @@ def only(frozen: FrozenRecipe, plan: Plan) -> Plan:
             return item
         return replace(item, action="later", reason=f"not in the approved plan: {item.reason}", after=None)
 
-    return replace(plan, items=[kept(item) for item in plan.items])
+    return replace(plan, items=Shelf(map(kept, plan.items)), first_of=None)
 
 
 def as_text(found: PlanFile, plan_digest: str) -> str:

@@ -78,10 +78,13 @@ def plan_problems(made: Plan, recipe: Recipe, settings: Settings) -> list[Proble
         if ceiling is not None:
             found += price_problems(policy, workspace, model, ceiling, settings.root)
     if policy.forbidden_words and not any(problem.code == "policy-word" for problem in found):
-        for draft in made.items:
-            words = words_in(draft.draft.prompt, policy.forbidden_words)
+        asked: str | None = None
+        for item in made.items:
+            prompt = item.draft.prompt
+            words = [] if prompt == asked else words_in(prompt, policy.forbidden_words)
+            asked = prompt
             if words:
-                subject = f"the prompt of `{draft.draft.source_path}`"
+                subject = f"the prompt of `{item.draft.source_path}`"
                 found.append(_word_problem(words[0], subject, Place(shown_path(recipe.path, settings.root))))
                 break
     return found

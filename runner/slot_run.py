@@ -1,10 +1,9 @@
 """One slot as a run: from a due moment that is ours to the state that it ends in, with the reason in words."""
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from runner import approvals, jobs, wiring
@@ -144,10 +143,10 @@ class SlotRun:
             check(means, who=place.who)
             wishes = jobs.Wishes(slot=self.slot.due_at.isoformat())
             made, approved = self._approved(database, means, wishes, place)
-            self.planned = len(made.of("buy")) + len(made.of("restore"))
+            self.planned = made.count("buy", "restore")
             if not self.planned:
                 jobs.sweep(made)
-                return End("ran", _nothing(made), 0, 0, ExitCode.FAILED if made.of("hold") else ExitCode.OK)
+                return End("ran", _nothing(made), 0, 0, ExitCode.FAILED if made.count("hold") else ExitCode.OK)
             jobs.check_writable(recipe, made)
             begun = jobs.begin(recipe, settings, made, means, wishes=wishes, approved=approved)
             with begun as (purchase, outcome), self._limited():
@@ -192,6 +191,7 @@ class SlotRun:
         except ApprovalRefused:
             if not self.may_wait:
                 raise
+            made = jobs.make_plan(recipe, settings, database, means.results, at=at, wishes=replace(wishes, listed=True))
             approvals.freeze([recipe], [made], settings, database, path, at=at, wishes=wishes)
             raise _Waits(approvals.waits_for(path, settings)) from None
         return made, None
@@ -217,11 +217,11 @@ class SlotRun:
 
 def _nothing(made: Plan) -> str:
     """Why there was nothing to buy."""
-    if not made.items:
+    if not made.count():
         return "no pictures were found"
-    held = made.of("hold")
+    held = made.count("hold")
     if held:
-        return f"nothing to buy; {counted(len(held), 'picture')} held back: `omixa plan {made.recipe}` tells why"
+        return f"nothing to buy; {counted(held, 'picture')} held back: `omixa plan {made.recipe}` tells why"
     return "everything is paid for and in place"
 
 
@@ -254,15 +254,15 @@ def _why(tally: Tally) -> str:
     assert tally.stop is not None
     if tally.stop.kind != "provider":
         return tally.stop.message
-    cause = next((done for done in tally.troubles if done.stop is not None), None)
+    cause = tally.stopping
     where = f": `omixa audit show {cause.attempt_id}`" if cause is not None and cause.attempt_id is not None else ""
     return f"the endpoint cannot be used{where}"
 
 
 def _troubles(tally: Tally, unit: str) -> str:
     """What a person should look at, as counts."""
-    kinds = Counter(done.kind for done in tally.troubles if done.kind not in ("bought", "restored"))
-    told = [f"{count} {kind}" for kind, count in kinds.items()]
+    kinds = tally.trouble_counts
+    told = [f"{count} {kind}" for kind, count in kinds.items() if kind not in ("bought", "restored")]
     if tally.held_micros:
         told.append(f"{show(tally.held_micros, unit)} held for unknown bills: `omixa audit list --state unknown`")
     return ", ".join(told)

@@ -1,7 +1,7 @@
 """Plain text for a terminal: tables, and text that cannot steer it. Knows nothing of the rest of the program."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TextIO
 
 
@@ -23,6 +23,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collectio
     lines = [[clean(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths, right) for line in lines)
+
+
+def table_lines(
+    header: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]], right: Collection[int] = ()
+) -> Iterator[str]:
+    """As `table`, line by line, of rows that can be made twice: first to see how wide they are, then to be shown."""
+    widths = [len(clean(cell)) for cell in header]
+    for row in rows():
+        for at, cell in enumerate(row):
+            if len(cell) > widths[at] or not cell.isprintable():
+                widths[at] = max(widths[at], len(clean(cell)))
+    yield _aligned([clean(cell) for cell in header], widths, right)
+    for row in rows():
+        yield _aligned([clean(cell) for cell in row], widths, right)
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:

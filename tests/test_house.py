@@ -32,7 +32,7 @@ OWNERS = {
     "ssl": ["providers/omixa.py"],
     "sqlalchemy": ["ledger/"],
     # What was seen of pictures is no part of the ledger, and may be lost.
-    "sqlite3": ["ledger/", "images/seen.py"],
+    "sqlite3": ["ledger/", "images/seen.py", "images/unchanged.py", "pile.py"],
     "pysqlite3": ["ledger/"],
     "alembic": ["ledger/migrate.py"],
     "apscheduler": ["schedule.py"],

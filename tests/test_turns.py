@@ -44,7 +44,7 @@ def drained(turns: Turns, results: dict[str, str | None] | None = None) -> list[
 def test_what_is_made_of_a_result_comes_next() -> None:
     turns = Turns([item("a"), item("a2", origin="a"), item("a3", origin="a2"), item("b"), item("b2", origin="b")])
     assert drained(turns) == ["a", "a2", "a3", "b", "b2"]
-    assert turns.left() == []
+    assert list(turns.left()) == []
 
 
 def test_what_shares_a_purchase_waits_for_it_also_on_its_way() -> None:

@@ -38,12 +38,14 @@ def run(
     from runner.project import find_root, load
 
     settings, (found,) = load(find_root(project), [recipe])
-    wanted, problems = items.expand(found, settings)
+    wants = items.Wants(found, settings)
+    counts = {step.name: 0 for step in found.steps}
+    for batch in wants.batches():
+        for one in batch:
+            counts[one.step.name] += 1
+    problems = wants.problems()
     if problems:
         raise Problems(problems)
-    counts = {step.name: 0 for step in found.steps}
-    for one in wanted:
-        counts[one.step.name] += 1
     remarks = _remarks(found, settings) if plan else {}
     text = graph_formats.WRITERS[format](graph_formats.graph_of(found, settings.root, counts, remarks))
     if out is None:
@@ -74,16 +76,16 @@ def _remarks(recipe: "Recipe", settings: "Settings") -> "Mapping[str, str]":
 def _remark(made: "Plan", name: str) -> str:
     from runner.money import show
 
-    own = [item for item in made.items if item.draft.step == name]
     (part,) = (part for part in made.parts if part.name == name)
     paid, buys = made.paid(name), made.buys[name]
-    shared = sum(item.action == "restore" for item in own if item.after is not None)
+    many = made.items.how_many
+    shared = many("restore", step=name) - many("restore", step=name, alone=True)
     told = [f"{paid} paid"] if paid else []
     if buys and part.price.expected_micros is not None:
         told.append(f"{buys} to buy, {show(buys * part.price.expected_micros, made.currency)}")
     if shared:
         told.append(f"{shared} the same as others")
-    held, unsuitable = (sum(item.action == action for item in own) for action in ("hold", "unsuitable"))
+    held, unsuitable = many("hold", step=name), many("unsuitable", step=name)
     told += [f"{held} held back"] if held else []
     told += [f"{unsuitable} unsuitable"] if unsuitable else []
     return "; ".join(told) or "nothing to do"

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from runner.jobs import Wishes
@@ -19,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes (default: all)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--reroll", action="store_true", help="plan to buy again what was paid before")
+    parser.add_argument("--all", dest="every", action="store_true", help="list every picture, also those in place")
     parser.add_argument("--limit", type=int, metavar="N", help="plan to buy at most N pictures a recipe")
     parser.add_argument("--verify", action="store_true", help="read every picture again, also those seen before")
     parser.add_argument("--out", metavar="FILE", help="also freeze the plan into a file that can be approved")
@@ -39,6 +41,7 @@ def run(
     detailed_exitcode: bool,
     out: str | None,
     verify: bool,
+    every: bool,
     **_: object,
 ) -> int:
     """Show the plans; opens no socket, needs no key, and writes nothing but the file of --out and what was seen."""
@@ -55,7 +58,7 @@ def run(
         raise UsageError("this project has no recipes", "write one: recipes/NAME.toml (docs/recipes.md)")
     jobs.refuse_clashes(found, settings)
     # What is going to be signed is read, whatever was seen of it before.
-    wishes = jobs.Wishes(again=reroll, limit=limit, verify=verify or out is not None)
+    wishes = jobs.Wishes(again=reroll, limit=limit, verify=verify or out is not None, listed=json or every)
     plans: list[Plan] = []
     # A frozen plan says of which ledger it is, so there must be one.
     with open_database(ledger_path(settings), create=out is not None) as database:
@@ -67,11 +70,14 @@ def run(
     if digest is not None:
         print(f"frozen into `{out}`, digest {digest}: `omixa approve {out} --max AMOUNT`", file=sys.stderr)
     if json:
-        from json import dumps
+        from runner.commands.json_pieces import print_json
 
-        print(dumps({"schema": "omixa.plan/1", "plans": [as_json(made) for made in plans]}, indent=2))
+        print_json({"schema": "omixa.plan/1", "plans": map(as_json, plans)})
     else:
-        print("\n\n".join([as_text(made) for made in plans] + ([_sum(plans)] if len(plans) > 1 else [])))
+        for number, made in enumerate(plans):
+            _print_lines([""] if number else [], lines(made, every=every))
+        if len(plans) > 1:
+            print(f"\n{_sum(plans)}")
     if not detailed_exitcode or not any(made.buy_count for made in plans):
         return int(ExitCode.OK)
     return int(ExitCode.CHANGES if all(made.fits == made.buy_count for made in plans) else ExitCode.BUDGET)
@@ -94,25 +100,41 @@ def _freeze(
     return approvals.freeze(recipes, plans, settings, database, Path(out), at=at, wishes=wishes)
 
 
-def as_text(made: "Plan") -> str:
-    """The whole plan for a person."""
-    from runner.terminal import clean, table
+def _print_lines(*parts: "Iterable[str]") -> None:
+    """Many lines at a time: one by one, a terminal or a pipe is woken for each."""
+    from itertools import chain, islice
 
-    lines = [f"{made.recipe} · workspace {made.workspace} · {made.model}", ""]
-    is_graph = len(made.parts) > 1
-    rows = [
-        [
-            item.action,
-            *([item.draft.step] if is_graph else []),
-            clean(item.draft.source_path) or "–",
-            clean(item.draft.output_path),
-            clean(item.reason),
-        ]
-        for item in made.items
-    ]
+    left = chain(*parts)
+    while held := list(islice(left, 1000)):
+        print("\n".join(held))
+
+
+def lines(made: "Plan", *, every: bool = False) -> "Iterator[str]":
+    """The whole plan for a person, line by line. Of many pictures, only how many are paid for and in place."""
+    from runner.jobs import LISTED_MAX
+    from runner.terminal import clean, counted, table_lines
+
+    yield f"{made.recipe} · workspace {made.workspace} · {made.model}"
+    yield ""
+    is_graph, paid = len(made.parts) > 1, made.count("skip")
+    untold = 0 if every or paid <= LISTED_MAX else paid
+
+    def rows() -> "Iterator[list[str]]":
+        for action, step, source, output, reason in made.items.lines:
+            if untold and action == "skip":
+                continue
+            named = clean(source) or "–", clean(output), clean(reason)
+            yield [action, *([step] if is_graph else []), *named]
+
     header = ["", *(["step"] if is_graph else []), "source", "output", "why"]
-    lines.append(table(header, rows, right=set()) if rows else "no pictures found")
-    return "\n".join([*lines, "", totals(made)])
+    if not made.count():
+        yield "no pictures found"
+    elif made.count() > untold:
+        yield from table_lines(header, rows)
+    if untold:
+        yield f"{counted(untold, 'picture')} paid for and in place (`omixa plan {made.recipe} --all` lists them)"
+    yield ""
+    yield totals(made)
 
 
 def totals(made: "Plan") -> str:
@@ -120,11 +142,8 @@ def totals(made: "Plan") -> str:
     from runner.money import show
     from runner.terminal import counted, table
 
-    counts: dict[str, int] = {}
-    for item in made.items:
-        counts[item.action] = counts.get(item.action, 0) + 1
-    said = [f"{count} {action}" for action, count in counts.items()]
-    lines = [f"{counted(len(made.items), 'picture')}: {', '.join(said) or 'none'}"]
+    said = [f"{count} {action}" for action, count in made.items.actions.items()]
+    lines = [f"{counted(made.count(), 'picture')}: {', '.join(said) or 'none'}"]
     price = made.price
     if len(made.parts) > 1:
         lines += ["", _steps(made)]
@@ -154,15 +173,13 @@ def _steps(made: "Plan") -> str:
 
     rows = []
     for part in made.parts:
-        own = [item for item in made.items if item.draft.step == part.name]
+        own = made.items.how_many(step=part.name)
         buys = made.buys[part.name]
         costs = [
             "?" if micros is None and buys else short(buys * (micros or 0))
             for micros in (part.price.expected_micros, part.price.ceiling_micros)
         ]
-        rows.append(
-            [part.name, part.origin or "–", part.model, str(len(own)), str(buys), str(made.paid(part.name)), *costs]
-        )
+        rows.append([part.name, part.origin or "–", part.model, str(own), str(buys), str(made.paid(part.name)), *costs])
     header = ["step", "from", "model", "pictures", "buy", "paid", f"expected, {made.currency}", "at most"]
     return table(header, rows, right={3, 4, 5, 6, 7})
 
@@ -196,7 +213,10 @@ def _sum(plans: "list[Plan]") -> str:
 
 
 def as_json(made: "Plan") -> dict[str, Any]:
-    """The whole plan for a program; money as text with six decimals, None where nobody knows."""
+    """The whole plan for a program; money as text with six decimals, None where nobody knows.
+
+    Its items can be gone through once.
+    """
     from runner.money import exact
 
     def money(micros: int | None) -> str | None:
@@ -245,7 +265,7 @@ def as_json(made: "Plan") -> dict[str, Any]:
             }
             for window in made.windows
         ],
-        "items": [
+        "items": (
             {
                 "action": item.action,
                 "reason": item.reason,
@@ -257,5 +277,5 @@ def as_json(made: "Plan") -> dict[str, Any]:
                 **({"step": item.draft.step} if item.draft.step else {}),
             }
             for item in made.items
-        ],
+        ),
     }

@@ -65,7 +65,7 @@ def _live(made: "Plan", caps: "Sequence[Cap]", database: "Database") -> Iterator
     if console.width >= 100:
         columns = [TextColumn(made.recipe), BarColumn(bar_width=20), *columns]
     with Progress(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task(made.recipe, total=len(made.of("buy")) + len(made.of("restore")))
+        task = bar.add_task(made.recipe, total=made.count("buy", "restore"))
 
         def watch(done: Done) -> None:
             bar.update(task, advance=1)

@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from runner.approvals import Frozen
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from runner.execution import Control, Tally
     from runner.ledger.database import Database
     from runner.ledger.values import Approved
+    from runner.pile import Pile
     from runner.plan import Plan
     from runner.recipe import Recipe
     from runner.settings import Settings
@@ -109,9 +111,9 @@ def run(
             if session.control.finishing:
                 break
     if json:
-        from json import dumps
+        from runner.commands.json_pieces import json_pieces
 
-        _say(dumps({"schema": "omixa.run/1", "runs": session.summaries}, indent=2))
+        _say("", json_pieces({"schema": "omixa.run/1", "runs": session.summaries}))
     return max(session.codes, key=_GRAVITY.index)
 
 
@@ -189,10 +191,11 @@ class _Session:
     def buy(self, recipe: "Recipe", made: "Plan", means: "Means") -> None:
         """Run one recipe and tell what happened."""
         from runner.jobs import exit_code
+        from runner.pile import Pile
 
         # The brakes only now: at the question, Ctrl-C simply ends the program.
         with brakes(self.control, means.provider.cancel):
-            told: list[dict[str, Any]] = []
+            told = Pile()
             tally = _buy(recipe, made, means, self, told)
         self.summaries.append(_summary(made, tally, told))
         self.codes.append(int(exit_code(made, tally)))
@@ -218,11 +221,13 @@ class _Session:
         self.codes.append(int(error.exit_code))
 
 
-def _say(text: str) -> None:
+def _say(text: str, pieces: "Iterable[str]" = ()) -> None:
     """Print to stdout. A reader that went away, or a full disk behind it, must not change how the run ends."""
     import os
 
     try:
+        for piece in pieces:
+            sys.stdout.write(piece)
         print(text, flush=True)
     except OSError:
         # Or Python complains again while it shuts down.
@@ -270,12 +275,12 @@ def ask(made: "Plan", recipe: "Recipe", settings: "Settings", *, yes: bool) -> N
         raise UsageError("not confirmed; nothing was sent", "answer `y`, or add --yes")
 
 
-def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told: list[dict[str, Any]]) -> "Tally":
+def _buy(recipe: "Recipe", made: "Plan", means: "Means", session: _Session, told: "Pile") -> "Tally":
     from runner import jobs
     from runner.commands.progress import progress
     from runner.execution import Tally, execute
 
-    if not made.of("buy") and not made.of("restore"):
+    if not made.count("buy", "restore"):
         jobs.sweep(made)
         return Tally()
     jobs.check_writable(recipe, made)
@@ -322,20 +327,21 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
     from runner.terminal import clean, counted
 
     unit = made.currency
-    lines = [f"canary: {counted(len(tally.bought), 'picture')} bought"]
-    for done in tally.bought:
+    bought = tally.canary or []
+    lines = [f"canary: {counted(len(bought), 'picture')} bought"]
+    for done in bought:
         odd = f"  ({clean(done.remark)})" if done.remark else ""
         lines.append(f"  {clean(done.item.draft.output_path)}  {show(done.billed_micros, unit)}{odd}")
     print("\n".join(lines), file=sys.stderr, flush=True)
     stop = jobs.canary_stop(made, tally)
     if stop is not None:
         return stop
-    dearest = max(done.billed_micros for done in tally.bought)
+    dearest = max(done.billed_micros for done in bought)
     planned = max(part.price.expected_micros or 0 for part in made.parts)
     print(f"at most {show(dearest, unit)} a picture, as planned ({show(planned, unit)})", file=sys.stderr, flush=True)
     if session.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    left = made.buy_count - len(tally.bought)
+    left = made.buy_count - len(bought)
     print(f"Buy the other {counted(left, 'picture')}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return None
@@ -394,8 +400,8 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
 
     unit = made.currency
     bought, restored = tally.counts.get("bought", 0), tally.counts.get("restored", 0)
-    lines = [""] if made.of("buy") or made.of("restore") else [_nothing(made)]
-    if made.of("buy") or made.of("restore"):
+    lines = [""] if made.count("buy", "restore") else [_nothing(made)]
+    if made.count("buy", "restore"):
         spent = f"bought {counted(bought, 'picture')} for {show(tally.billed_micros, unit)}"
         lines.append(f"{spent}, restored {restored} without paying")
     if tally.held_micros:
@@ -403,11 +409,10 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         lines.append(f"held {show(tally.held_micros, unit)} for {unknown} whose bill is unknown")
     for done in tally.troubles:
         lines.append(f"  {done.kind}  {clean(done.item.draft.told)}: {clean(done.message or done.remark or '')}")
-    for item in made.of("hold"):
-        lines.append(f"  held back  {clean(item.draft.missing)}: {clean(item.reason)}")
-    for item in made.of("unsuitable"):
-        lines.append(f"  unsuitable  {clean(item.draft.told)}: {clean(item.reason)}")
-    if bought or restored or made.of("skip"):
+    untold = sum(tally.trouble_counts.values()) - len(tally.troubles)
+    lines += [f"  … and {untold} more (`omixa audit list`)"] if untold else []
+    lines += _not_bought(made)
+    if bought or restored or made.count("skip"):
         lines += _where(made, tally, recipe, session)
     if tally.stop is not None:
         lines.append(f"stopped: {clean(tally.stop.message)}")
@@ -422,10 +427,25 @@ def _told(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> 
         if session.wishes.again:
             again = "--reroll begins again with all of them"
         lines.append(f"left: {counted(len(tally.left), 'picture')}; {again}")
-        lines += [f"  {clean(item.draft.missing)}" for item in tally.left[:20]]
+        lines += [f"  {clean(name)}" for name in islice(tally.left, 20)]
         if len(tally.left) > 20:
             lines.append(f"  … and {len(tally.left) - 20} more (`omixa plan {made.recipe}` lists them)")
     return "\n".join(lines)
+
+
+# Of the items that the plan does not buy, so many are told here.
+_HELD_TOLD = 1_000
+
+
+def _not_bought(made: "Plan") -> list[str]:
+    """What the plan holds back, and what cannot be sent."""
+    from runner.terminal import clean
+
+    held = (f"  held back  {clean(item.draft.missing)}: {clean(item.reason)}" for item in made.of("hold"))
+    unsuitable = (f"  unsuitable  {clean(item.draft.told)}: {clean(item.reason)}" for item in made.of("unsuitable"))
+    lines = [*islice(held, _HELD_TOLD), *islice(unsuitable, _HELD_TOLD)]
+    untold = made.count("hold", "unsuitable") - len(lines)
+    return lines + ([f"  … and {untold} more (`omixa plan {made.recipe}` lists them)"] if untold else [])
 
 
 def _where(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) -> list[str]:
@@ -450,8 +470,7 @@ def by_step(made: "Plan", tally: "Tally") -> list[dict[str, Any]]:
     """How far each step of a recipe has come: how many of its pictures are there, and how many are missing."""
     found = []
     for part in made.parts:
-        wanted = sum(item.draft.step == part.name for item in made.items)
-        there = sum(item.draft.step == part.name for item in made.of("skip"))
+        wanted, there = made.items.how_many(step=part.name), made.items.how_many("skip", step=part.name)
         bought, restored = (tally.by_step.get((part.name, kind), 0) for kind in ("bought", "restored"))
         there += bought + restored
         found.append({"step": part.name, "there": there, "bought": bought, "missing": wanted - there})
@@ -460,9 +479,9 @@ def by_step(made: "Plan", tally: "Tally") -> list[dict[str, Any]]:
 
 def _nothing(made: "Plan") -> str:
     """Why nothing was to be bought. Ends with what a script's reader looks for: nothing was sent."""
-    if not made.items:
+    if not made.count():
         return "no pictures were found in the recipe's folders; nothing was sent"
-    if made.of("skip"):
+    if made.count("skip"):
         return "everything that can be bought is paid for and in place; nothing was sent"
     return "none of the pictures can be bought now; nothing was sent"
 
@@ -481,8 +500,9 @@ def _picture(done: "Done") -> dict[str, Any]:
     }
 
 
-def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(made: "Plan", tally: "Tally", told: "Pile") -> dict[str, Any]:
     from runner.money import exact
+    from runner.pile import Pile
 
     return {
         "recipe": made.recipe,
@@ -493,8 +513,8 @@ def _summary(made: "Plan", tally: "Tally", told: list[dict[str, Any]]) -> dict[s
         "held": exact(tally.held_micros),
         "stop": None if tally.stop is None else {"kind": tally.stop.kind, "message": tally.stop.message},
         "interrupted": tally.interrupted,
-        "left": [item.draft.missing for item in tally.left],
-        "later": [item.draft.missing for item in made.of("later")],
+        "left": tally.left,
+        "later": Pile(item.draft.missing for item in made.of("later")),
         "pictures": told,
         **({"steps": by_step(made, tally)} if len(made.parts) > 1 else {}),
     }

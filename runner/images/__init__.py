@@ -11,6 +11,7 @@ from runner.images.chunks import Unusable
 from runner.images.disk import Results, check_writable, explained, free_bytes, sweep, write_atomically
 from runner.images.edits import Edit
 from runner.images.folders import find, found
+from runner.images.listing import Listing
 from runner.images.picture import CHANGED, Picture, Unsuitable
 from runner.images.provenance import STAMP_BYTES_MAX, Claim, Stamp, claim, digests, stamped
 
@@ -25,6 +26,7 @@ __all__ = [
     "Changed",
     "Claim",
     "Edit",
+    "Listing",
     "Picture",
     "Prepared",
     "ResultFacts",

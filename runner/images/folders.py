@@ -3,21 +3,20 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 
 from runner.errors import DiskError, UsageError
+from runner.images.listing import Listing
 
 # A picture's own prompt lies beside it, as `photo.jpg.prompt.txt`; it is never a picture itself.
 SIDECAR_SUFFIX = ".prompt.txt"
 
 _SEGMENTS_MAX = 64
 # `folder = "/"` is a slip of the pen, not a job: stop before the whole disk has been walked.
-_ENTRIES_MAX = 1_000_000
+_ENTRIES_MAX = 20_000_000
 
 
 def find(folder: Path, include: Sequence[str], exclude: Sequence[str], *, leave_out: Sequence[Path] = ()) -> list[Path]:
@@ -35,18 +34,24 @@ def find(folder: Path, include: Sequence[str], exclude: Sequence[str], *, leave_
 
 
 def found(
-    folder: Path, include: Sequence[str], exclude: Sequence[str], *, leave_out: Sequence[Path] = ()
+    folder: Path,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    *,
+    leave_out: Sequence[Path] = (),
+    pass_over: Callable[[str], Listing | None] | None = None,
 ) -> Iterator[str]:
     """As `find`, one path after the other, relative to `folder` with `/` between names: one folder at a time is held.
 
-    They come in the order of their names, folder by folder, which is the order of sorted paths.
+    They come in the order of their names, folder by folder, which is the order of sorted paths. `pass_over` is asked
+    about each folder (absolute): what stands in it, when those directly in it are to be left out; otherwise None.
     """
     included, excluded = [_glob(text) for text in include], [_glob(text) for text in exclude]
     closed = _Closed(leave_out)
     if closed.has_above(folder):
         return iter(())
     top = _Level.top(included, hidden=False), _Level.top(excluded, hidden=True)
-    return _walked(os.path.abspath(folder), closed, *top)  # noqa: PTH100 - as above
+    return _walked(os.path.abspath(folder), closed, *top, pass_over)  # noqa: PTH100 - as above
 
 
 class _Closed:
@@ -74,47 +79,89 @@ class _Closed:
         """Whether an entry of a folder is left out."""
         return entry.inode() in self._inodes and _number(entry.stat(follow_symlinks=False)) in self._numbers
 
+    def has_at(self, path: str) -> bool:
+        """The same of what stands at a path."""
+        try:
+            return _number(os.lstat(path)) in self._numbers
+        except OSError:
+            return False
+
 
 def _number(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _walked(root: str, closed: _Closed, included: "_Level", excluded: "_Level") -> Iterator[str]:
+def _walked(
+    root: str,
+    closed: _Closed,
+    included: "_Level",
+    excluded: "_Level",
+    pass_over: Callable[[str], Listing | None] | None,
+) -> Iterator[str]:
     """The files under a folder, in order. Folders are walked into by a list of our own: Python's calls go 1000 deep."""
-    entries = _listed(root, "")
-    seen = len(entries)
-    waiting = [("", iter(entries), included, excluded)]
-    while waiting:
-        above, names, included, excluded = waiting[-1]
-        is_in, is_out = included.accepts, excluded.accepts
-        for entry in names:
-            name = entry.name
-            if closed.has(entry):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                deeper = included.below(name)
-                if deeper.reached:
-                    entries = _listed(root, f"{above}{name}/")
-                    seen += len(entries)
-                    waiting.append((f"{above}{name}/", iter(entries), deeper, excluded.below(name)))
-                    break
-            elif is_in(name) and entry.is_file(follow_symlinks=False) and not is_out(name):
+    seen = 0
+    deeper: tuple[str, _Level, _Level] | None = ("", included, excluded)
+    waiting: list[tuple[str, Iterator[str], frozenset[str], _Level, _Level]] = []
+    while deeper is not None or waiting:
+        if deeper is not None:
+            above, included, excluded = deeper
+            names, folders, count = _listed(root, above, closed, included, excluded, pass_over)
+            waiting.append((above, iter(names), folders, included, excluded))
+            deeper = None
+            seen += count
+            if seen > _ENTRIES_MAX:
+                raise _too_many(Path(root))
+        above, left, folders, included, excluded = waiting[-1]
+        for name in left:
+            if name not in folders:
                 yield above + name
+                continue
+            below = included.below(name)
+            if below.reached:
+                deeper = f"{above}{name}/", below, excluded.below(name)
+                break
         else:
             waiting.pop()
-        if seen > _ENTRIES_MAX:
-            raise _too_many(Path(root))
 
 
-def _listed(root: str, above: str) -> list[os.DirEntry[str]]:
-    """What is in one folder under the root, by name; `above` ends with `/`, or is empty."""
+def _listed(
+    root: str,
+    above: str,
+    closed: _Closed,
+    included: "_Level",
+    excluded: "_Level",
+    pass_over: Callable[[str], Listing | None] | None,
+) -> tuple[list[str], frozenset[str], int]:
+    """What counts in one folder under the root, by name; which of it are folders; how many entries there are in all.
+
+    `above` ends with `/`, or is empty.
+    """
+    folder = f"{root}/{above}" if above else root
+    names: list[str] = []
+    folders: list[str] = []
+    passed = None if pass_over is None else pass_over(folder.rstrip("/"))
+    if passed is not None:
+        folders = [name for name in passed.folders if not closed.has_at(f"{folder}/{name}")]
+        return sorted(folders), frozenset(folders), passed.count
+    is_in, is_out = included.accepts, excluded.accepts
+    count = 0
     try:
-        with os.scandir(f"{root}/{above}") as listing:
-            entries = list(islice(listing, _ENTRIES_MAX + 1))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                count += 1
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if not closed.has(entry):
+                        folders.append(name)
+                elif (
+                    is_in(name) and entry.is_file(follow_symlinks=False) and not is_out(name) and not closed.has(entry)
+                ):
+                    names.append(name)
+                if count > _ENTRIES_MAX:
+                    raise _too_many(Path(root))
     except OSError as error:
         raise _unreadable(Path(root, above), error) from error
-    entries.sort(key=attrgetter("name"))
-    return entries
+    return sorted([*names, *folders]), frozenset(folders), count
 
 
 def _too_many(root: Path) -> DiskError:

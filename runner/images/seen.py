@@ -27,16 +27,19 @@ from runner.contracts.contract import PictureLimits
 from runner.images.chunks import SUFFIXES
 from runner.images.picture import Picture, Unsuitable
 from runner.images.provenance import digests
+from runner.images.unchanged import TABLE as UNCHANGED
+from runner.images.unchanged import Moved, Unchanged
 
 FILE_NAME = "seen.db"
 # Coarser than the clock of any file system that counts (FAT: 2 s).
 YOUNG_NS = 2_000_000_000
 
-_VERSION = 1
+_VERSION = 2
 _BYTES_MAX = 1024**3  # then it is begun anew: rows of files that are gone are not looked for
 _WAIT_S = 1.0
 _TOGETHER = 10_000
-_FOLDERS_HELD = 16
+_FOLDERS_HELD = 8
+_FILES_HELD = 5_000  # of one folder; in a larger one each is asked for by itself
 _INODE_MASK = 2**63 - 1  # what SQLite can hold
 _KINDS = (bytes, str, int, int, int)
 _TABLES = (
@@ -45,11 +48,16 @@ _TABLES = (
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, digests BLOB NOT NULL,
     media_type TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, flags INTEGER NOT NULL,
     PRIMARY KEY (folder, name)) WITHOUT ROWID""",
+    UNCHANGED,
 )
 _FOLDER = "SELECT id FROM folders WHERE how = ? AND path = ?"
 _FILES = (
     "SELECT name, size, mtime_ns, ctime_ns, inode, digests, media_type, width, height, flags FROM files "
-    "WHERE folder = ?"
+    "WHERE folder = ? LIMIT ?"
+)
+_FILE = (
+    "SELECT name, size, mtime_ns, ctime_ns, inode, digests, media_type, width, height, flags FROM files "
+    "WHERE folder = (SELECT id FROM folders WHERE how = ? AND path = ?) AND name = ?"
 )
 _FORGET = "DELETE FROM files WHERE name = ? AND folder IN (SELECT id FROM folders WHERE path = ?)"
 _PUT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -77,7 +85,7 @@ class Seen:
 
     def __init__(self, file: Path | None, *, trust: bool = True, keep: bool = True, young_ns: int = YOUNG_NS) -> None:
         self._file, self._trust, self._keep, self._young_ns = file, trust, keep, young_ns
-        self._known: dict[tuple[str, str], dict[str, _Row]] = {}
+        self._known: dict[tuple[str, str], dict[str, _Row] | None] = {}
         self._new: dict[tuple[str, str, str], _Row] = {}
         self._database = None if file is None else _opened(file) if keep else _opened_to_read(file)
 
@@ -119,15 +127,25 @@ class Seen:
             return [row[5][at : at + 32].hex() for at in range(0, len(row[5]), 32)]
         return self._looked("result", path, digests, lambda found: (bytes.fromhex("".join(found)), "", 0, 0, 0))
 
+    def unchanged(self, recipe: str, terms: object, moved: Moved) -> Unchanged | None:
+        """What is known of a recipe's folders as wholes; None: nothing is believed, or there is no memory.
+
+        `terms`: all that what is done with a picture depends on, beside the picture, its results and the ledger. Its
+        text must say all of it, the same in each process.
+        """
+        if not self._trust or self._database is None:
+            return None
+        told = repr((_VERSION, __version__, PIL.__version__, terms))
+        digest = hashlib.sha256(told.encode(errors="surrogatepass")).digest()
+        return Unchanged(self._database, recipe, digest, moved, keep=self._keep, young_ns=self._young_ns)
+
     def _row(self, how: str, path: Path) -> _Row | None:
         """What is remembered of a file, when it is still that file."""
         if not self._trust or self._database is None:
             return None
         folder, name = os.path.split(path)
-        known = self._known.get((how, folder))
-        if known is None:
-            known = self._read(how, folder)
-        row = known.get(name)
+        known = self._known[how, folder] if (how, folder) in self._known else self._read(how, folder)
+        row = self._read_one(how, folder, name) if known is None else known.get(name)
         return row if row is not None and _as_it_is(path) == row[1:5] and _is_whole(row) else None
 
     def _looked(
@@ -145,17 +163,25 @@ class Seen:
                 self._write()
         return found
 
-    def _read(self, how: str, folder: str) -> dict[str, _Row]:
-        known: dict[str, _Row] = {}
+    def _read(self, how: str, folder: str) -> dict[str, _Row] | None:
+        """All that is remembered of a folder's files; None: they are too many to be held."""
+        known: dict[str, _Row] | None = {}
         with self._usable() as database:
             if database is not None:
                 number = database.execute(_FOLDER, (how, folder)).fetchone()
-                if number is not None:
-                    known = {row[0]: row for row in database.execute(_FILES, number)}
+                rows = [] if number is None else database.execute(_FILES, (*number, _FILES_HELD + 1)).fetchall()
+                known = {row[0]: row for row in rows} if len(rows) <= _FILES_HELD else None
         while len(self._known) >= _FOLDERS_HELD:
             del self._known[next(iter(self._known))]
         self._known[how, folder] = known
         return known
+
+    def _read_one(self, how: str, folder: str, name: str) -> _Row | None:
+        row: _Row | None = None
+        with self._usable() as database:
+            if database is not None:
+                row = database.execute(_FILE, (how, folder, name)).fetchone()
+        return row
 
     def _write(self) -> None:
         new, self._new = self._new, {}

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, bindpar
 
 from runner import windows
 from runner.images import Stamp
+from runner.images.unchanged import Moved, Position
 from runner.ledger import standing
 from runner.ledger.database import Database, driver_of
 from runner.ledger.tables import (
@@ -170,24 +171,88 @@ def facts(
     Refusals, and what was asked for before, only of drafts that are not settled: nobody asks it of the others. What was
     delivered only where something stands.
     """
-    keys = {draft.key for draft in drafts if draft.key is not None}
     with database.read() as connection:
-        # In order, so that neighbours are found in the same page of the index.
-        settled = _settled(connection, workspace, sorted(keys))
-        others = keys - settled.keys()
-        return Facts(
-            settled=settled,
-            live=_live(connection, workspace, keys),
-            declined=_declined(connection, workspace, sorted(others)),
-            before=_before(
-                connection, workspace, recipe, [draft.source_path for draft in drafts if draft.key not in settled]
-            ),
-            delivered=_delivered(connection, [draft.output_path for draft in drafts if draft.output_size is not None]),
-            price=_price(connection, workspace, model, declared_micros),
-            windows=standing.headrooms(driver_of(connection), workspace, zone, caps, at),
-            is_kept=is_kept,
-            is_same_file=is_same_file,
+        return _facts(
+            connection,
+            drafts,
+            workspace,
+            recipe,
+            _price(connection, workspace, model, declared_micros),
+            standing.headrooms(driver_of(connection), workspace, zone, caps, at),
+            is_kept,
+            is_same_file,
         )
+
+
+def facts_of(
+    database: Database,
+    drafts: Sequence[Draft],
+    *,
+    workspace: str,
+    recipe: str,
+    price: Price,
+    windows: Sequence[Headroom],
+    is_kept: Callable[[str], bool],
+    is_same_file: Callable[[Path, str], bool],
+) -> Facts:
+    """As `facts`, where the price and the windows were read before: of one batch of many drafts."""
+    with database.read() as connection:
+        return _facts(connection, drafts, workspace, recipe, price, windows, is_kept, is_same_file)
+
+
+def _facts(
+    connection: Connection,
+    drafts: Sequence[Draft],
+    workspace: str,
+    recipe: str,
+    price: Price,
+    windows: Sequence[Headroom],
+    is_kept: Callable[[str], bool],
+    is_same_file: Callable[[Path, str], bool],
+) -> Facts:
+    keys = {draft.key for draft in drafts if draft.key is not None}
+    # In order, so that neighbours are found in the same page of the index.
+    settled = _settled(connection, workspace, sorted(keys))
+    others = keys - settled.keys()
+    unpaid = [draft.source_path for draft in drafts if draft.key not in settled]
+    return Facts(
+        settled=settled,
+        live=_live(connection, workspace, keys),
+        declined=_declined(connection, workspace, sorted(others)),
+        before=_before(connection, workspace, recipe, unpaid),
+        delivered=_delivered(connection, [draft.output_path for draft in drafts if draft.output_size is not None]),
+        price=price,
+        windows=windows,
+        is_kept=is_kept,
+        is_same_file=is_same_file,
+    )
+
+
+_ENTRY = text("SELECT id, hash FROM entries WHERE id = :id")
+_NEWEST_ENTRY = text("SELECT id, hash FROM entries ORDER BY id DESC LIMIT 1")
+_MOVED = text(
+    "SELECT DISTINCT a.item_key FROM entries AS e JOIN attempts AS a ON a.id = e.attempt_id "
+    "WHERE e.id > :after AND e.id <= :upto"
+)
+
+
+def moved(database: Database) -> Moved:
+    """How far the ledger has come, and which items have been booked since it had come less far."""
+
+    def hash_of(entry: int) -> bytes | None:
+        with database.read() as connection:
+            row = connection.execute(_ENTRY, {"id": entry}).one_or_none()
+            return None if row is None else bytes(row.hash)
+
+    def keys(after: int, upto: int) -> Iterator[str]:
+        with database.read() as connection:
+            yield from connection.execute(_MOVED, {"after": after, "upto": upto}).scalars()
+
+    with database.read() as connection:
+        uid = str(connection.execute(select(LEDGER_STATE.c.uid)).scalar_one())
+        newest = connection.execute(_NEWEST_ENTRY).one_or_none()
+    now = Position(uid, 0, b"") if newest is None else Position(uid, newest.id, bytes(newest.hash))
+    return Moved(now, hash_of, keys)
 
 
 def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:

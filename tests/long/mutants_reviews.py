@@ -204,7 +204,7 @@ REVIEWS = (
         "words-of-the-recipe-alone",
         "words that file names and sidecars bring are found",
         POLICY,
-        "words = words_in(draft.draft.prompt, policy.forbidden_words)",
+        "words = [] if prompt == asked else words_in(prompt, policy.forbidden_words)",
         "words: list[str] = []",
         RUN,
     ),
