@@ -62,6 +62,9 @@ class Cleared:
 
 # ---- files
 
+# Of one recipe: such a file is read, compared and digested as a whole.
+FROZEN_MAX = 200_000
+
 
 def freeze(
     recipes: Sequence[Recipe],
@@ -78,6 +81,12 @@ def freeze(
         raise UsageError(
             "the recipes are of several workspaces, and an approval is of one amount in one currency",
             "freeze one plan a workspace: name its recipes before --out",
+        )
+    many = next((plan for plan in plans if plan.count() > FROZEN_MAX), None)
+    if many is not None:
+        raise UsageError(
+            f"{many.recipe} has {many.count()} pictures, and a plan that is signed has {FROZEN_MAX} at most",
+            "write several recipes, or narrow `include`",
         )
     steps = [step for one in recipes for step in one.steps]
     contracts = {settings.root / step.contract.file for step in steps if step.contract.file is not None}

@@ -3,8 +3,10 @@
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runner.terminal import clean, supports_color, table
+from runner.terminal import clean, supports_color, table, table_lines
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,8 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     assert not supports_color(Screen())
     monkeypatch.setenv("NO_COLOR", "")  # https://no-color.org: only when not empty
     assert supports_color(Screen())
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=8), st.sampled_from([set(), {0}, {1}]))
+def test_a_table_that_is_made_line_by_line_is_the_same(rows: list[tuple[str, str]], right: set[int]) -> None:
+    assert "\n".join(table_lines(["a", "long\n"], lambda: iter(rows), right)) == table(["a", "long\n"], rows, right)

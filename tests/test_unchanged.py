@@ -1,5 +1,6 @@
 """Folders that have not changed are not looked into again, and whatever changes the answer has them looked into."""
 
+import json
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks.plan import png
 from runner import jobs
+from runner.cli import main
 from runner.diagnostics import Problems
 from runner.images import seen as seen_module
 from runner.images.seen import FILE_NAME, Seen
@@ -329,3 +331,47 @@ def test_whatever_happens_the_answer_is_that_of_a_look_into_everything(seed: int
             looked(world)
         for attempt in held:
             buyer.release(attempt)
+
+
+def test_many_that_are_in_place_are_told_as_a_number_and_listed_when_asked(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(*words: str) -> str:
+        assert main(["-C", str(world.root), "plan", "scans", *words]) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(jobs, "LISTED_MAX", PICTURES)
+    few = shown()
+    monkeypatch.setattr(jobs, "LISTED_MAX", PICTURES - 1)
+    assert shown("--all") == few
+    items = json.loads(shown("--json"))["plans"][0]["items"]
+    assert [item["action"] for item in items] == ["skip"] * PICTURES
+    told = "30 pictures paid for and in place (`omixa plan scans --all` lists them)\n\n30 pictures: 30 skip\n"
+    # So it is whether they were looked into or not.
+    assert told in shown("--verify")
+    assert shown() == shown("--verify") != few
+    world.source(3).with_name("more.png").write_bytes(png(77_777))
+    more = shown()
+    assert "buy  pictures/0000/more.png  out/0000/more.png  new\n30 pictures paid for" in more
+    assert "31 pictures: 1 buy, 30 skip" in more
+    assert more == shown("--verify")
+    world.source(3).with_name("more.png").rename(world.source(13).with_name("zero.png"))
+    more = shown()
+    assert "31 pictures: 1 buy, 30 skip" in more
+    assert more == shown("--verify")
+
+
+def test_a_plan_that_is_signed_has_every_picture(world: World) -> None:
+    file = world.root / "plan.json"
+    assert main(["-C", str(world.root), "plan", "scans", "--out", str(file)]) == 0
+    assert len(json.loads(file.read_text())["recipes"][0]["items"]) == PICTURES
+
+
+def test_a_plan_that_nobody_could_read_is_not_signed(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runner.approvals.FROZEN_MAX", PICTURES - 1)
+    file = world.root / "plan.json"
+    assert main(["-C", str(world.root), "plan", "scans", "--out", str(file)]) == 2
+    assert "30 pictures, and a plan that is signed has 29 at most" in capsys.readouterr().err
+    assert not file.exists()

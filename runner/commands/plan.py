@@ -139,10 +139,13 @@ def lines(made: "Plan", *, every: bool = False) -> "Iterator[str]":
 
 def totals(made: "Plan") -> str:
     """Counts, costs and budgets of a plan."""
+    from runner.jobs import LISTED_MAX
     from runner.money import show
     from runner.terminal import counted, table
 
-    said = [f"{count} {action}" for action, count in made.items.actions.items()]
+    # Of very many, how many are in place stands last, wherever the first of them does.
+    counts = sorted(made.items.actions.items(), key=lambda one: one[0] == "skip" and one[1] > LISTED_MAX)
+    said = [f"{count} {action}" for action, count in counts]
     lines = [f"{counted(made.count(), 'picture')}: {', '.join(said) or 'none'}"]
     price = made.price
     if len(made.parts) > 1:

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
-from runner import drafts, items
+import pytest
+
+from runner import drafts, items, jobs
+from runner.cli import main
 from runner.images.seen import FILE_NAME, Seen
 from runner.project import load
 from tests.images.test_seen import forged, remembered, same_size
-from tests.run.conftest import Studio
+from tests.run.conftest import KEY, Studio
 
 
 def remember(studio: Studio) -> Path:
@@ -86,3 +89,29 @@ def test_nothing_is_remembered_before_there_is_a_ledger(studio: Studio) -> None:
     assert not (studio.root / ".omixa").exists()
     studio.run()
     assert remembered(remember(studio)) == 1
+
+
+def test_a_run_of_folders_that_have_not_changed_sends_nothing_and_one_of_a_changed_one_does(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "LISTED_MAX", 0)
+    monkeypatch.setitem(Seen.__init__.__kwdefaults__, "young_ns", 0)
+    monkeypatch.setenv("STUDIO_KEY", KEY)
+    studio.pictures(3)
+    studio.picture("pictures/other/a.png")
+    words = ["--project", str(studio.root), "run", "posters", "--yes"]
+    assert main(words) == 0
+    assert "bought 4 pictures for 0.156 USD" in capsys.readouterr().out
+    for _ in range(3):
+        assert main(words) == 0
+        assert "paid for and in place; nothing was sent" in capsys.readouterr().out
+    assert studio.endpoint.counts().requests == 4
+    (studio.root / "out/001.png").unlink()
+    studio.picture("pictures/new.png")
+    assert main(words) == 0
+    assert "bought 1 picture for 0.039 USD, restored 1 without paying" in capsys.readouterr().out
+    (studio.root / "out/other/a.png").unlink()
+    assert main(words) == 0
+    assert "bought 0 pictures for 0.000 USD, restored 1 without paying" in capsys.readouterr().out
+    assert (studio.endpoint.counts().requests, len(studio.outputs())) == (5, 5)
+    studio.balances()
