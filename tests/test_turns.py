@@ -1,12 +1,15 @@
 """Turns: every item is taken once, and what is made of a result comes after it and before what has not begun."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import turns as turns_module
 from runner.plan import Draft, Item
 from runner.turns import Turns
 
@@ -127,3 +130,65 @@ def test_every_item_is_taken_once_and_after_what_it_waits_for(shape: list[tuple[
     for one in items:
         for before in {one.after, one.draft.origin} - {None}:
             assert order.index(str(before)) < order.index(one.draft.output_path)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3, 7])
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=30), st.integers(1, 4))
+def test_it_is_the_same_however_few_are_looked_at_ahead(
+    ahead: int, shape: list[tuple[int, bool]], workers: int
+) -> None:
+    """A plan's order: what is made of a result stands right behind it; what shares a purchase, anywhere after it."""
+    items, roots = [], 0
+    for n, (of, shares) in enumerate(shape):
+        if shares and of < n:
+            items.append(item(str(n), after=items[of].draft.output_path))
+            roots = n
+        else:
+            items.append(item(str(n), origin=str(roots) if n and of % 2 else None))
+            roots = roots if n and of % 2 else n
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns_module, "AHEAD", ahead)
+        turns, order, lock = Turns(iter(items), keep=False), [], threading.Lock()
+        wrong = []
+
+        def work() -> None:
+            while (one := turns.take(lambda: False)) is not None:
+                with lock:
+                    order.append(one.draft.output_path)
+                    if one.draft.awaits and turns.result(one) != f"digest-{one.draft.origin}":
+                        wrong.append(one)
+                turns.ended(one, f"digest-{one.draft.output_path}")
+
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+    assert sorted(order, key=int) == [str(n) for n in range(len(items))]
+    assert wrong == []
+    # Nothing is kept of what is over.
+    assert turns.results == {}
+
+
+def test_how_an_item_ended_is_forgotten_when_nobody_waits_for_it() -> None:
+    turns = Turns(iter([item("a"), item("a2", origin="a"), item("b"), item("b2", origin="b")]), keep=False)
+    assert drained(turns) == ["a", "a2", "b", "b2"]
+    assert turns.results == {}
+
+
+def test_no_more_of_a_plan_is_held_than_is_looked_at_ahead() -> None:
+    given_out = 0
+
+    def plan() -> Iterator[Item]:
+        nonlocal given_out
+        for number in range(5 * turns_module.AHEAD):
+            given_out += 1
+            yield item(str(number))
+
+    turns = Turns(plan())
+    for _ in range(10):
+        one = turns.take(lambda: False)
+        assert one is not None
+        turns.ended(one, None)
+    assert given_out <= turns_module.AHEAD + 1
+    assert len(list(turns.left())) == 5 * turns_module.AHEAD - 10
