@@ -23,7 +23,7 @@ from runner.money import short, show
 from runner.plan import Draft, Facts, Headroom, Item, Part, Plan, Price
 from runner.project import load_all
 from runner.recipe import Recipe, Step
-from runner.settings import Settings, ledger_path
+from runner.settings import Settings, Workspace, ledger_path
 from runner.settings_tables import FILE_NAME
 
 if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only ask
