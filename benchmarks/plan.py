@@ -3,7 +3,8 @@
     python benchmarks/plan.py --pictures 100000 --attempts 1000000 --folder /somewhere/large
 
 The world: tiny PNGs in folders of a thousand, their results in place, and a ledger that has bought each of them among
-many other attempts. Beside `omixa plan` stand `find -printf` over the same two trees and, of those on PATH, make,
+many other attempts. `omixa plan` counts folders that have not changed, `--all` and `--json` look at each picture, and
+`--verify` reads them. Beside it stand `find -printf` over the same two trees and, of those on PATH, make,
 rclone, doit, snakemake and dvc, each told that the same results come from the same pictures. The programs take turns;
 shown are medians of CPU time (user + system, children included), their ratio to find, and the highest memory.
 """
@@ -190,6 +191,7 @@ def programs(names: Sequence[str]) -> list[Program]:
     found = [
         Program(FIND, ("find", "pictures", "out", "-printf", "%p %s %T@ %i\\n")),
         Program("omixa plan", OMIXA),
+        Program("omixa plan --all", (*OMIXA, "--all")),
         Program("omixa plan --json", (*OMIXA, "--json")),
         Program("omixa plan --verify", (*OMIXA, "--verify")),
         Program("make -rR -q", ("make", "-rR", "-q", "-f", "Makefile.tree", "all"), _for_make),
@@ -198,7 +200,7 @@ def programs(names: Sequence[str]) -> list[Program]:
         Program("snakemake -n", ("snakemake", "-n", "--quiet", "-c1"), _for_snakemake),
         Program("dvc status", ("dvc", "status", "-q"), _for_dvc),
     ]
-    return [one for one in found if shutil.which(one.words[0]) and (not names or one.name.split()[0] in names)]
+    return [one for one in found if shutil.which(one.words[0]) and (not names or {one.name, one.name.split()[0]} & {*names})]
 
 
 def _names(folder: Path) -> list[str]:
@@ -294,7 +296,9 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the world is made, or is (default: thrown away)")
-    parser.add_argument("--only", action="append", default=[], help="only these programs: find, omixa, make, …")
+    parser.add_argument(
+        "--only", action="append", default=[], help="only these programs: find, omixa, 'omixa plan', make, …"
+    )
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.folder or Path(scratch) / "world").resolve()
