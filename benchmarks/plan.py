@@ -200,7 +200,8 @@ def programs(names: Sequence[str]) -> list[Program]:
         Program("snakemake -n", ("snakemake", "-n", "--quiet", "-c1"), _for_snakemake),
         Program("dvc status", ("dvc", "status", "-q"), _for_dvc),
     ]
-    return [one for one in found if shutil.which(one.words[0]) and (not names or {one.name, one.name.split()[0]} & {*names})]
+    wanted = [one for one in found if not names or {one.name, one.name.split()[0]} & {*names}]
+    return [one for one in wanted if shutil.which(one.words[0])]
 
 
 def _names(folder: Path) -> list[str]:
