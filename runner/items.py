@@ -34,7 +34,7 @@ WANTED_MAX = 10_000_000
 # How many are held at once by who needs all of them together (`expand`): some kilobytes for each.
 HELD_MAX = 200_000
 # So many are looked at together; what is made of them, in later steps, comes on top.
-BATCH = 2_000
+BATCH = 1_000
 _PARTS = 256  # of the numbers that stand for output paths: a part of them is sorted at a time
 # What the runner keeps beside the ledger; pictures in there are no sources.
 STATE_FOLDERS = ("spool", "results", "raw", "work", "owners")

@@ -1,4 +1,4 @@
-"""Long lists in little memory: what is more than a few thousand values goes into a file that has no name.
+"""Long lists in little memory: what is more than a thousand values goes into a file that has no name.
 
 The file goes away with the process, whatever ends it. It is made where TMPDIR says, or in /var/tmp, which is on a disk
 where /tmp may be memory.
@@ -18,7 +18,7 @@ from typing import Any
 from runner.errors import DiskError
 
 # So many values are held before the first goes to the disk, and so many stand together there.
-HELD = 2_000
+HELD = 1_000
 BLOCK = 500
 _HINT = "free some space, or have TMPDIR name a folder on a disk that has some"
 
@@ -112,7 +112,7 @@ class FirstOf:
     def add(self, digest: str, told: str) -> None:
         """What is given for a digest that has none."""
         self._held[digest] = told
-        if len(self._held) > 5 * HELD:
+        if len(self._held) > 10 * HELD:
             self._write()
 
     def _asked(self, statement: str, names: tuple[str]) -> Any:

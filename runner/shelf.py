@@ -1,4 +1,4 @@
-"""The items of a plan, however many: the first few thousand as they are, more of them packed, in a file."""
+"""The items of a plan, however many: the first thousand as they are, more of them packed, in a file."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ from runner.plan import Item
 # How long a worker waits for a result before it looks whether the run is ending.
 _LOOK_S = 0.2
 # So many items are looked at ahead of those that are in flight, and what is to be made of the last of them.
-AHEAD = 500
+AHEAD = 100
 
 
 class Turns:
