@@ -18,6 +18,7 @@ from runner.cli import main
 from runner.diagnostics import Problems
 from runner.images import seen as seen_module
 from runner.images.seen import FILE_NAME, Seen
+from runner.images.unchanged import Moved, Position
 from runner.ledger.database import Database
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Asked, Reserved
@@ -375,3 +376,23 @@ def test_a_plan_that_nobody_could_read_is_not_signed(
     assert main(["-C", str(world.root), "plan", "scans", "--out", str(file)]) == 2
     assert "30 pictures, and a plan that is signed has 29 at most" in capsys.readouterr().err
     assert not file.exists()
+
+
+@pytest.mark.parametrize("young", ["pictures", "results", "neither"])
+def test_neither_pictures_nor_results_may_be_young(young: str, tmp_path: Path) -> None:
+    moved = Moved(Position("ledger", 0, b""), lambda _: None, lambda *_: iter(()))
+    source, output = tmp_path / "pictures", tmp_path / "out"
+    for folder in (source, output):
+        folder.mkdir()
+    if young == "pictures":
+        (source / "a.png").touch()
+    elif young == "results":
+        (output / "a.png").touch()
+    for is_known in (False, young == "neither"):
+        with Seen(tmp_path / FILE_NAME, young_ns=3600 * 10**9) as seen:
+            found = seen.unchanged("scans", "terms", moved)
+            assert found is not None
+            assert (found.look(str(source)) is not None) == is_known
+            found.expect(str(source), str(output))
+            found.note(str(source), "00" * 32, is_quiet=True)
+            found.remember()

@@ -130,14 +130,6 @@ SPEED = (
         f"{LOOKED} -k anything_changed",
     ),
     Mutant(
-        "unchanged-through-links",
-        "a link is not taken for the file that it leads to, in a folder that is looked at as a whole",
-        LISTING,
-        "dir_fd=opened, follow_symlinks=False",
-        "dir_fd=opened",
-        f"{LOOKED} -k anything_changed",
-    ),
-    Mutant(
         "results-not-looked-for",
         "a folder whose results changed is looked into",
         UNCHANGED,
@@ -151,6 +143,14 @@ SPEED = (
         UNCHANGED,
         "if listing.newest_ns <= self._old_enough_ns:",
         "if True:",
+        f"{LOOKED} -k young",
+    ),
+    Mutant(
+        "results-while-young",
+        "a folder with a result that could change within the same tick is looked into",
+        UNCHANGED,
+        "is_old = listing is not None and listing.newest_ns <= self._old_enough_ns",
+        "is_old = True",
         f"{LOOKED} -k young",
     ),
     Mutant(
