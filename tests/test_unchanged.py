@@ -396,3 +396,25 @@ def test_neither_pictures_nor_results_may_be_young(young: str, tmp_path: Path) -
             found.expect(str(source), str(output))
             found.note(str(source), "00" * 32, is_quiet=True)
             found.remember()
+
+
+def test_a_ledger_that_went_another_way_since_its_copy_is_not_believed(world: World) -> None:
+    ledger, copy = world.root / ".omixa/ledger.db", world.root / "copy.db"
+    with world.ledger() as database:
+        Buyer(database, world, "first")
+    shutil.copyfile(ledger, copy)
+    with world.ledger() as database:
+        buyer = Buyer(database, world, "second")
+        for _ in range(6):
+            buyer.release(buyer.reserve(None))
+    for folder in range(3):  # so that they are remembered as of now
+        world.source(FOLDER * folder).with_name("x.txt").touch()
+    looked(world)
+    assert looked(world).items.unlisted == PICTURES
+    shutil.copyfile(copy, ledger)
+    with world.ledger() as database:
+        buyer = Buyer(database, world, "third")
+        buyer.reserve(5)
+        for _ in range(9):
+            buyer.release(buyer.reserve(None))
+        assert actions(looked(world)) == {"hold": 1, "skip": PICTURES - 1}

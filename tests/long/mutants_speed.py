@@ -183,7 +183,7 @@ SPEED = (
         UNCHANGED,
         'self._hashes[entry] = (self._moved.hash_of(entry) or b"") == known_hash',
         "self._hashes[entry] = True",
-        f"{LOOKED} -k brought_back",
+        f"{LOOKED} -k another_way",
     ),
     Mutant(
         "quiet-with-something-to-do",
