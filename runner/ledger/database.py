@@ -88,8 +88,11 @@ class Database:
         asked_at = time.monotonic()
         with self._writer, explained(self.path), self._held_gate(asked_at):
             self.begun += 1
+            is_new = self._writing is None
             connection = self._writing = self._writing or self._engine.connect().execution_options(begin=None)
             raw = driver_of(connection)
+            if is_new:
+                raw.execute("PRAGMA cache_size=-2000")
             try:
                 raw.execute("BEGIN IMMEDIATE")
                 yield connection
@@ -203,6 +206,7 @@ def _prepare(raw: Any) -> None:
     raw.execute("PRAGMA synchronous=FULL")
     raw.execute("PRAGMA foreign_keys=ON")
     raw.execute("PRAGMA trusted_schema=OFF")
+    raw.execute("PRAGMA cache_size=-512")  # KiB: many threads read a little each, and the system's cache is near
 
 
 def _in_memory() -> "Engine":
