@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner import items
+from runner.errors import DiskError
 from runner.recipe import Output, Recipe, Source, Step
 from runner.recipe_prompts import Prompt
 from runner.settings import LedgerSettings, SandboxSettings, Settings
@@ -235,3 +236,53 @@ def test_a_recipe_cannot_want_more_than_a_plan_can_hold(root: Path, monkeypatch:
     more = recipe(root, source(root, presets=(*presets, "q")), name="{stem}-{preset}")
     wanted, (problem,) = items.expand(more, settings(root))
     assert (wanted, problem.code) == ([], "too-many-items")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "codes"),
+    [
+        ("out", "out", ["output-collision"]),
+        ("out", "OUT", ["output-collision"]),
+        ("out/sub", "out", ["output-collision"]),
+        ("out", "out/sub", ["output-collision"]),
+        ("out", "out-too", []),
+        ("out/one", "out/two", []),
+    ],
+)
+def test_recipes_are_compared_where_one_can_write_into_a_folder_of_the_other(
+    ours: str, theirs: str, codes: list[str], root: Path
+) -> None:
+    pictures(root, "pictures/a.png", "pictures/sub/a.png", "more/sub/a.png", "more/a.png")
+    first = recipe(root, source(root), folder=ours)
+    second = recipe(root, source(root, "more"), folder=theirs).model_copy(update={"name": "two"})
+    for problems in (
+        items.all_problems([first, second], settings(root)),
+        items.clashes_of([first], [first, second], settings(root)),
+        items.clashes_of([second], [first, second], settings(root)),
+        items.clashes_of([first, second], [first, second], settings(root)),
+    ):
+        assert [problem.code for problem in problems] == codes
+
+
+def test_a_folder_that_is_missing_for_one_recipe_keeps_no_other_from_its_plan(root: Path) -> None:
+    pictures(root, "pictures/a.png")
+    first = recipe(root, source(root))
+    second = recipe(root, source(root, "missing"), folder="elsewhere").model_copy(update={"name": "two"})
+    assert items.clashes_of([first], [first, second], settings(root)) == []
+    with pytest.raises(DiskError, match="missing"):
+        items.all_problems([first, second], settings(root))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_batches_are_all_that_is_wanted_in_its_order(batch: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "BATCH", batch)
+    pictures(root, *(f"pictures/{name}" for name in ("a.png", "b/c.png", "b/d.png", "b.png", "e/f/g.png", "h.png")))
+    made = recipe(root, source(root, prompts=("p", "q")), name="{dir}/{stem}-{prompt}")
+    wants = items.Wants(made, settings(root))
+    batches = list(wants.batches())
+    assert [one for own in batches for one in own] == items.expand(made, settings(root))[0]
+    assert [one.rel for own in batches for one in own[::2]] == sorted(
+        ("a.png", "b.png", "b/c.png", "b/d.png", "e/f/g.png", "h.png"), key=lambda rel: rel.split("/")
+    )
+    assert all(len(own) < batch + 2 for own in batches)
+    assert wants.problems() == []

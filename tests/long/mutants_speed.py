@@ -297,4 +297,12 @@ SPEED = (
         "                if False:",
         "tests/test_turns.py -k forgotten",
     ),
+    Mutant(
+        "clash-in-a-folder-below",
+        "recipes are compared also where a folder of one lies in a folder of the other",
+        "runner/items.py",
+        "return any(a.startswith(b) or b.startswith(a) for a in ours for b in theirs)",
+        "return any(a == b for a in ours for b in theirs)",
+        "tests/test_items.py -k compared",
+    ),
 )
