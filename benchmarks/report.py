@@ -109,6 +109,16 @@ from runner.cli import start
 start()
 print(json.dumps([name for name in sys.modules if name not in before]), file=sys.stderr)
 """
+# As runner.cli.start does it.
+IMPORTING = """
+import gc, os
+from importlib import import_module
+gc.set_threshold(10_000, 10, 10)
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+for name in {modules!r}:
+    import_module(name)
+gc.freeze()
+"""
 NOTES = """\
 Query times are CPU time, DuckDB with one thread; both answers were compared in full. The ledger's totals were made by
 the statement of the migration that brings them, and the program's own check found them equal to all rows. The command
@@ -211,7 +221,7 @@ def rounds(project: Path, ledger: Path, duck: Any, count: int, scratch: Path, *,
     )
     modules = json.loads(told.stderr.splitlines()[-1])
     importing = scratch / "importing.py"
-    importing.write_text(f"from importlib import import_module\nfor name in {modules!r}:\n    import_module(name)\n")
+    importing.write_text(IMPORTING.format(modules=modules))
     commands = {
         REPORT: omixa,
         IMPORTS: [sys.executable, str(importing)],

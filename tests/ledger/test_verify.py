@@ -25,7 +25,7 @@ from runner.ledger.verify import Seen
 from runner.plan import digest
 from runner.providers.provider import Evidence
 from runner.trail.merkle import Frontier
-from runner.trail.payload import decode, encode, leaf_hash
+from runner.trail.payload import Entry, decode, encode, leaf_hash
 from tests.ledger.conftest import MONTH, RUN, Desk, asked, no_uptime
 
 BY = {"who": "ana@desk"}
@@ -373,33 +373,63 @@ def test_a_tail_that_is_cut_off_tidily_is_found_only_by_a_checkpoint_elsewhere(f
     assert "was cut off or put back to an older copy" in found_in(cut, seen)[0]
 
 
+def made_anew(path: Path, copy: Path, changes: Callable[[Entry], dict[str, object]], *more: str) -> Path:
+    """A copy in which somebody has changed entries, and made all hashes and the row of the chain anew."""
+    with closing(sqlite3.connect(path)) as raw:
+        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
+    statements: list[tuple[str, tuple[object, ...]]] = [(statement, ()) for statement in more]
+    frontier, before = Frontier(), bytes(32)
+    for number, payload in rows:
+        forged = replace(entry := decode(payload), before=before, **changes(entry))
+        made = encode(forged)
+        before = leaf_hash(made)
+        frontier.append(before)
+        columns = ("attempt_id", "kind", "open_micros", "settled_micros", "who", "note")
+        named = ", ".join(f"{name} = ?" for name in ("payload", "hash", *columns))
+        values = (made, before, *(getattr(forged, name) for name in columns), number)
+        statements.append((f"UPDATE entries SET {named} WHERE id = ?", values))
+    statements.append(
+        ("UPDATE chains SET head = ?, frontier = ? WHERE workspace = 'studio'", (before, frontier.to_bytes()))
+    )
+    return meddle(path, copy, *statements)
+
+
 def test_a_chain_made_anew_with_all_its_hashes_is_found_only_by_a_checkpoint_elsewhere(
     full: Path, tmp_path: Path
 ) -> None:
     seen = ends(full)
-    with closing(sqlite3.connect(full)) as raw:
-        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
-        at = next(n for n, (_, payload) in enumerate(rows) if decode(payload).note == "rush")
-    statements: list[tuple[str, tuple[object, ...]]] = []
-    frontier, before = Frontier(), bytes(32)
-    for n, (number, payload) in enumerate(rows):
-        entry = decode(payload)
-        forged = entry.__class__(
-            **{name: getattr(entry, name) for name in entry.__dataclass_fields__}
-            | {"before": before, "note": "rent" if n == at else entry.note}
-        )
-        made = encode(forged)
-        before = leaf_hash(made)
-        frontier.append(before)
-        statements.append(
-            ("UPDATE entries SET payload = ?, hash = ?, note = ? WHERE id = ?", (made, before, forged.note, number))
-        )
-    statements.append(
-        ("UPDATE chains SET head = ?, frontier = ? WHERE workspace = 'studio'", (before, frontier.to_bytes()))
+    forged_file = made_anew(
+        full, tmp_path / "copy" / "ledger.db", lambda entry: {"note": "rent"} if entry.note == "rush" else {}
     )
-    forged_file = meddle(full, tmp_path / "copy" / "ledger.db", *statements)
     assert found_in(forged_file) == [], "nobody can see this without a checkpoint"
     assert "is not what the checkpoint at elsewhere saw" in found_in(forged_file, seen)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("reserve", {"open_micros": 39_001}),
+        ("reserve", {"settled_micros": 1}),
+        ("sent", {"open_micros": 1}),
+        ("sent", {"settled_micros": -1}),
+        ("settle", {"open_micros": -38_999}),
+        ("settle", {"settled_micros": 39_001}),
+        ("settle", {"attempt_id": 2}),
+        ("sent", {"attempt_id": None}),
+        ("sent", {"attempt_id": 99}),
+        ("release", {"settled_micros": 5}),
+        ("unknown", {"open_micros": -39_000}),
+        ("deliver", {"open_micros": 1, "attempt_id": 1}),
+        ("window", {"open_micros": 1, "attempt_id": 99}),
+    ],
+)
+def test_a_chain_made_anew_that_moves_other_money_than_its_attempts_is_found(
+    full: Path, tmp_path: Path, kind: str, changes: dict[str, object]
+) -> None:
+    done = iter([changes])
+    copy = made_anew(full, tmp_path / "copy" / "ledger.db", lambda entry: next(done, {}) if entry.kind == kind else {})
+    assert next(done, None) is None
+    assert found_in(copy)
 
 
 def test_prompts_can_be_purged_without_breaking_the_chain(open_ledger: Callable[[], Ledger]) -> None:
