@@ -140,6 +140,15 @@ def test_no_other_row_is_told_the_same(row: dict[str, Any], more: dict[str, Any]
         assert told(row | {name: value}) != has
 
 
+def test_a_text_that_looks_like_a_number_is_not_told_as_one() -> None:
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS, "x"), **SETTLED, "breach": 0}
+    numbers = ("run_id", "source_bytes", "reserved_micros", "billed_micros", "breach", "status", "result_bytes")
+    row |= dict.fromkeys((*numbers, "result_width", "result_height"), 7)
+    for name in (*numbers, "result_width", "result_height"):
+        for other in ("7", 7.0, b"7"):
+            assert told(row) != told(row | {name: other}), (name, other)
+
+
 def test_every_column_of_an_attempt_is_told() -> None:
     assert sorted([*COLUMNS, "id"]) == sorted(column.name for column in ATTEMPTS.columns)
 

@@ -342,6 +342,42 @@ def test_an_entry_that_was_forged_with_a_hash_of_its_own_does_not_fit_the_next(f
     assert found.startswith(f"entry {rows[at + 1][0]}: it is number {at + 1} of chain studio and does not follow on")
 
 
+def test_an_attempt_between_two_and_one_behind_all_are_found(full: Path, tmp_path: Path) -> None:
+    """A row that stands where its neighbours are only compared."""
+    with closing(sqlite3.connect(full)) as raw:
+        raw.row_factory = sqlite3.Row
+        last = dict(raw.execute("SELECT * FROM attempts ORDER BY id DESC LIMIT 1").fetchone())
+    usual = {**last, "live_key": None, "state": "released", "ended_at": last["reserved_at"]}
+    for number in (0, last["id"] + 1):
+        row = {**usual, "id": number, "item_key": f"other {number}"}
+        marks = ", ".join("?" * len(row))
+        statement = f"INSERT INTO attempts ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+        assert f"attempts: no entry speaks of row {number}" in found_in(
+            meddle(full, tmp_path / "copy" / "ledger.db", statement)
+        )
+
+
+def test_the_length_of_the_facts_is_compared_too(full: Path, tmp_path: Path) -> None:
+    """An entry with a byte behind its last field, its hash and the end of its chain made to fit."""
+    with closing(sqlite3.connect(full)) as raw:
+        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
+    frontier = Frontier()
+    for _, payload in rows[:-1]:
+        frontier.append(leaf_hash(payload))
+    number, longer = rows[-1][0], rows[-1][1] + b" "
+    frontier.append(leaf_hash(longer))
+    copy = meddle(
+        full,
+        tmp_path / "copy" / "ledger.db",
+        ("UPDATE entries SET payload = ?, hash = ? WHERE id = ?", (longer, leaf_hash(longer), number)),
+        (
+            "UPDATE chains SET head = ?, frontier = ? WHERE workspace = 'studio'",
+            (leaf_hash(longer), frontier.to_bytes()),
+        ),
+    )
+    assert found_in(copy)[0] == f"entry {number}: its payload cannot be read: payload: 1 bytes follow the last field"
+
+
 def ends(path: Path) -> tuple[Seen, ...]:
     with open_database(path, create=False) as opened:
         return tuple(Seen(name, end.size, end.root(), "elsewhere") for name, end in chain_ends(opened).items())

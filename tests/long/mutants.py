@@ -24,6 +24,7 @@ from tests.long.mutants_reports import REPORTS
 from tests.long.mutants_reviews import REVIEWS
 from tests.long.mutants_speed import SPEED
 from tests.long.mutants_steps import STEPS
+from tests.long.mutants_verify import VERIFYING
 
 HOUSE = Path(__file__).parents[2]
 
@@ -900,6 +901,7 @@ MUTANTS = (
     *STEPS,
     *RECIPES,
     *SPEED,
+    *VERIFYING,
 )
 
 

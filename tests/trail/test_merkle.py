@@ -99,3 +99,16 @@ def test_a_leaf_is_added_by_its_hash() -> None:
         with pytest.raises(ValueError, match=r"^expected a hash of 32 bytes, got \d+$"):
             Frontier().append(bad)
     assert Frontier().root() == hashlib.sha256(b"").digest()
+
+
+@given(st.lists(st.lists(st.binary(min_size=32, max_size=32), max_size=40), max_size=5))
+def test_many_leaves_at_once_are_as_one_after_the_other(parts: list[list[bytes]]) -> None:
+    one, many = Frontier(), Frontier()
+    for part in parts:
+        many.extend(part)
+        for leaf in part:
+            one.append(leaf)
+        assert (many.to_bytes(), many.root()) == (one.to_bytes(), one.root())
+    with pytest.raises(ValueError, match="32 bytes"):
+        many.extend([b"short"])
+    assert many.to_bytes() == one.to_bytes()
