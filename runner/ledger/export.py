@@ -16,7 +16,7 @@ _MOVES = {"reserve": "reserved", "sent": "sent", "unknown": "unknown", "settle":
 
 
 def entries(connection: Connection, heads: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One object an entry, in the order of the ledger. `heads` is filled with how far each chain has come.
+    """One object an entry, in the order of the ledger. `heads` is filled, in the end, with how far each chain has come.
 
     Raises ValueError for a payload that cannot be read: `verify` names it.
     """
@@ -29,7 +29,7 @@ def entries(connection: Connection, heads: dict[str, dict[str, Any]]) -> Iterato
         head = heads.setdefault(row.workspace, {"open_micros": 0, "settled_micros": 0})
         head["open_micros"] += entry.open_micros
         head["settled_micros"] += entry.settled_micros
-        head |= {"size": tree.size, "head": row.hash.hex(), "root": base64.b64encode(tree.root()).decode()}
+        head["head"] = row.hash.hex()
         yield {
             "id": row.id,
             "chain": row.workspace,
@@ -38,6 +38,8 @@ def entries(connection: Connection, heads: dict[str, dict[str, Any]]) -> Iterato
             "payload": base64.b64encode(row.payload).decode(),
             "entry": {**_readable(entry)},
         }
+    for name, tree in trees.items():
+        heads[name] |= {"size": tree.size, "root": base64.b64encode(tree.root()).decode()}
 
 
 def _readable(entry: Entry) -> dict[str, Any]:
