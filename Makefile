@@ -65,7 +65,9 @@ bench: $(VENV)/.run
 	@echo "  $(BIN)/python -m benchmarks.rivals                   Dask, Luigi, Prefect, Snakemake, promptfoo (installs them)"
 	@echo "  $(BIN)/python -m benchmarks.growth --pictures 1000,100000"
 	@echo "  $(BIN)/python -m benchmarks.sending --profile        where the CPU of a picture goes"
-	@echo "  $(BIN)/python benchmarks/NAME.py                     memory, page, scheduler, trail, usage, verify: see the head of each"
+	@echo "  $(BIN)/python -m benchmarks.verify                   10^6 entries verified, beside SHA-256 over the same bytes"
+	@echo "  $(BIN)/python -m benchmarks.report --attempts 10000000   a monthly report, beside DuckDB; needs 10 GB"
+	@echo "  $(BIN)/python benchmarks/NAME.py                     memory, page, scheduler, trail: see the head of each"
 
 clean:
 	rm -rf $(VENV) benchmarks/.cache out .omixa

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from runner.ledger import chain, verify
@@ -77,7 +77,8 @@ def live(desk: Desk, item_key: str, life: dict[str, Any]) -> None:
             ledger.unknown(number, result=life["result"], **came)
 
 
-@settings(max_examples=60, deadline=None)
+# Making an example smaller takes minutes of opening ledgers, and these are small.
+@settings(max_examples=60, deadline=None, phases=[Phase.reuse, Phase.generate])
 @given(st.lists(st.tuples(TEXTS, LIFE), max_size=5), TEXTS)
 def test_every_usual_life_is_told_anew_to_the_byte(lives: list[tuple[str, dict[str, Any]]], workspace: str) -> None:
     with (

@@ -87,7 +87,7 @@ VERIFYING = (
         RETOLD,
         '"negative_digest":{prompts[negative]}',
         '"negative_digest":null',
-        TOLD,
+        f"{TOLD} -k told_the_same",
     ),
     Mutant(
         "numbers-of-any-kind",
