@@ -150,8 +150,11 @@ def _functions(out: Path, words: list[str]) -> int:
 
     def run(thread: threading.Thread) -> None:
         profile = cProfile.Profile(time.thread_time)
-        profiles.append(profile)
-        profile.runcall(original, thread)
+        try:
+            profile.runcall(original, thread)
+        finally:
+            # Of a thread that still waits at the end, another thread's clock would be counted for its waiting.
+            profiles.append(profile)
 
     threading.Thread.run = run  # type: ignore[method-assign,assignment]
     mine = cProfile.Profile(time.thread_time)

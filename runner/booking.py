@@ -22,6 +22,7 @@ from runner.money import show
 from runner.plan import Draft, Item
 from runner.providers.provider import Billed, Declined, Outcome, Provider, Unknown
 from runner.providers.spool import is_cut, parts, picture_path
+from runner.spares import Spares
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,19 @@ _PROVIDER_HINTS = {
 }
 
 
-def book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFacts, means: Means) -> Done:
-    """End an attempt in the ledger by what came back. The picture is on disk before the booking."""
+def book(
+    item: Item,
+    held: Reserved,
+    outcome: Outcome,
+    spool: Path,
+    run: RunFacts,
+    means: Means,
+    spares: Spares | None = None,
+) -> Done:
+    """End an attempt in the ledger by what came back. The picture is on disk before the booking.
+
+    `spares`: where an answer goes that is booked and of no more use.
+    """
     ledger, attempt_id = means.ledger, held.attempt_id
     match outcome:
         case Declined(evidence, code, message, _, stops_run):
@@ -132,7 +144,7 @@ def book(item: Item, held: Reserved, outcome: Outcome, spool: Path, run: RunFact
             stop = _provider_stop(outcome.stops_run, code, message)
             return Done(item, "unknown", told, attempt_id, held_micros=held.amount_micros, stop=stop)
         case Billed():
-            return _book_billed(item, held, outcome, spool, run, means)
+            return _book_billed(item, held, outcome, spool, run, means, spares)
 
 
 def _provider_stop(stops_run: bool, code: str, message: str) -> Stop | None:
@@ -140,7 +152,15 @@ def _provider_stop(stops_run: bool, code: str, message: str) -> Stop | None:
     return Stop("provider", message, _PROVIDER_HINTS.get(code)) if stops_run else None
 
 
-def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: RunFacts, means: Means) -> Done:
+def _book_billed(
+    item: Item,
+    held: Reserved,
+    billed: Billed,
+    spool: Path,
+    run: RunFacts,
+    means: Means,
+    spares: Spares | None,
+) -> Done:
     written = _write(item.draft, billed, held.attempt_id, means)
     result, trouble = written.result, written.trouble
     attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered
@@ -186,6 +206,9 @@ def _book_billed(item: Item, held: Reserved, billed: Billed, spool: Path, run: R
         kept = keep_raw(spool, means)
         trouble = f"{trouble}; the raw answer {f'is kept at `{kept}`' if kept else 'could not be kept'}"
     elif written.kept:
+        # Its picture is among the results by now, and what is settled with one is not read from the spool any more.
+        if spares is not None:
+            spares.keep(spool)
         drop(spool)
     # Otherwise the spool has the only copy: the next run keeps it as a result (`_clear_spool`).
     return Done(

@@ -40,8 +40,10 @@ from runner.money import show
 from runner.pile import Pile
 from runner.plan import Draft, Item, digest, plain
 from runner.providers.provider import Declined, Order, Outcome
+from runner.providers.spool import part_of
 from runner.recovery import recover
 from runner.shelf import Shelf
+from runner.spares import Spares
 from runner.turns import Turns
 from runner.windows import local_text
 
@@ -75,6 +77,7 @@ class Purchase:
     """How the items of one run are bought. `terms`: of each step, by its name; what cannot be bought has none.
 
     `follow` decides about an item that is made of a result which has just come; the text is that result's digest.
+    `copies` of what was sent, and `answers` that were booked, are written over.
     """
 
     run_id: int
@@ -85,6 +88,8 @@ class Purchase:
     work: Path
     again: bool
     concurrency: int
+    copies: Spares
+    answers: Spares
 
     def of(self, draft: Draft) -> Terms:
         """The terms of a draft's step."""
@@ -141,7 +146,7 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
         return restore(item, item.paid.result_digest if item.paid else None, purchase.run, means)
     draft = item.draft
     terms = purchase.of(draft)
-    prepared = _prepared(draft, terms, purchase.work)
+    prepared = _prepared(draft, terms, purchase)
     if isinstance(prepared, images.Unsuitable):
         if prepared.reason == images.CHANGED:
             # A memory that missed the change would make the same wrong plan again, and again every night.
@@ -166,10 +171,11 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
                 return _give_back(item, reservation, purchase, means)
             spool = means.spool_of(purchase.run.uid, reservation.attempt_id)
             began = means.now()
+            purchase.answers.give(part_of(spool))
             try:
                 outcome = means.provider.send(order, spool=spool, on_sending=_recorder(reservation, purchase, means))
                 _check_clock(outcome, began, purchase.run, means)
-                done = book(item, reservation, outcome, spool, purchase.run, means)
+                done = book(item, reservation, outcome, spool, purchase.run, means, spares=purchase.answers)
                 if means.ledger.checkpoint_due:
                     means.ledger.checkpoint_due = False
                     with suppress(OmixaError):  # the one at the end of the run tells
@@ -185,11 +191,10 @@ def perform(item: Item, purchase: Purchase, means: Means, control: Control) -> D
         raise AssertionError("the last try returns")
     finally:
         if prepared is not None:
-            with suppress(OSError):
-                prepared.path.unlink(missing_ok=True)
+            purchase.copies.keep(prepared.path)
 
 
-def _prepared(draft: Draft, terms: Terms, work: Path) -> "images.Prepared | images.Unsuitable | None":
+def _prepared(draft: Draft, terms: Terms, purchase: Purchase) -> "images.Prepared | images.Unsuitable | None":
     """The picture as it is sent; None for a model that takes none."""
     limits = terms.contract.pictures
     if limits is None:
@@ -200,7 +205,8 @@ def _prepared(draft: Draft, terms: Terms, work: Path) -> "images.Prepared | imag
         output_format=terms.output_format,
         flatten=terms.flatten,
         limits=limits,
-        folder=work,
+        folder=purchase.work,
+        spare=purchase.copies.give,
     )
 
 

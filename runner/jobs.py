@@ -25,6 +25,7 @@ from runner.project import load_all
 from runner.recipe import Recipe, Step
 from runner.settings import Settings, Workspace, ledger_path
 from runner.settings_tables import FILE_NAME
+from runner.spares import Spares
 
 if TYPE_CHECKING:  # what buys is imported by who buys; plans and reports only ask
     from runner.booking import Means, Stop
@@ -540,6 +541,8 @@ def begin(
                 work=work,
                 again=wishes.again,
                 concurrency=workspace.concurrency,
+                copies=Spares(work, "copy"),
+                answers=Spares(work, "answer"),
             ),
             outcome,
         )

@@ -4,11 +4,12 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps
 
@@ -148,13 +149,20 @@ def foreign_profile(picture: Image.Image) -> bytes | None:
 
 
 def prepare(
-    picture: Picture, *, output_format: str, flatten: str | None, limits: PictureLimits, folder: Path
+    picture: Picture,
+    *,
+    output_format: str,
+    flatten: str | None,
+    limits: PictureLimits,
+    folder: Path,
+    spare: Callable[[Path], bool] = lambda _: False,
 ) -> Prepared | Unsuitable:
     """Put what is to be sent into `folder`: the very bytes that were planned, or a PNG set right from them.
 
     The copy is digested while it is made and decoded in full: Unsuitable when the file has changed since it was
     inspected, or is damaged beyond its header. Raises DiskError when `folder` cannot take it; then, and when
-    Unsuitable, nothing is left there.
+    Unsuitable, nothing is left there. `spare`: puts a file that may be written over at a path, or says that there is
+    none; then one is made.
     """
     name = f"{picture.digest[:12]}-{secrets.token_hex(8)}"
     same, right = folder / f"{name}{SUFFIXES[picture.media_type]}", folder / f"{name}-right.png"
@@ -162,8 +170,12 @@ def prepare(
         with explained(folder):
             make_folder(folder)
         with _removed_on_failure(same):
-            with opened(picture.path) as source, explained(same), same.open("xb") as target:
-                digest = copy(source, target, same)
+            mode = "r+b" if spare(same) else "xb"
+            with opened(picture.path) as source, explained(same), same.open(mode) as target:
+                digest = copy(source, cast(BinaryIO, target), same)
+                # Of a spare file the rest is cut off at the end. One that is emptied first is sent to the disk by some
+                # file systems when it is closed.
+                target.truncate()
             if digest != picture.digest:
                 raise Unusable(CHANGED)
             set_right = _decoded(same, picture, flatten if output_format == "jpeg" else None)

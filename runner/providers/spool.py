@@ -41,7 +41,7 @@ class SpoolWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.picture_path = picture_path(path)  # where the picture is
-        self._part = path.with_name(path.name + ".part")
+        self._part = part_of(path)
         self._picture_part = path.with_name(path.name + ".picture.part")
         self._is_named = False  # under the name that it is to have
         self._file = open(self._part, "w+b", buffering=0, opener=_private)  # noqa: SIM115  # closed by close()
@@ -208,6 +208,11 @@ def _write_all(file: FileIO, block: bytes) -> None:
 
 def _line(values: Mapping[str, object]) -> bytes:
     return json.dumps(values).encode() + b"\n"
+
+
+def part_of(spool: Path) -> Path:
+    """Where a spooled answer is while it comes. A file that is there is written over."""
+    return spool.with_name(spool.name + ".part")
 
 
 def picture_path(spool: Path) -> Path:

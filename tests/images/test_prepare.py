@@ -46,6 +46,28 @@ def test_a_plain_picture_is_copied_byte_for_byte(tmp_path: Path, kind: str) -> N
     assert result.media_type == Image.MIME[kind]
 
 
+@pytest.mark.parametrize("more", [1, 0, -1])
+def test_a_copy_that_is_written_over_another_has_nothing_of_it(tmp_path: Path, more: int) -> None:
+    path = saved(tmp_path / "a.png", scene())
+    old = b"x" * (path.stat().st_size + more * 1000)
+
+    def spare(place: Path) -> bool:
+        place.write_bytes(old)
+        return True
+
+    result = prepared(suitable(path), tmp_path / "out", spare=spare)
+    assert isinstance(result, Prepared)
+    assert result.path.read_bytes() == path.read_bytes()
+
+
+def test_what_was_written_over_another_and_is_not_sent_is_not_left_there(tmp_path: Path) -> None:
+    picture = suitable(saved(tmp_path / "a.png", scene()))
+    saved(tmp_path / "a.png", scene(128, 96))
+    result = prepared(picture, tmp_path / "out", spare=lambda place: bool(place.write_bytes(b"x")))
+    assert isinstance(result, Unsuitable)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_the_same_picture_can_be_prepared_twice_at_a_time(tmp_path: Path) -> None:
     picture = suitable(saved(tmp_path / "a.png", scene()))
     first, second = prepared(picture, tmp_path / "out"), prepared(picture, tmp_path / "out")

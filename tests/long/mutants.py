@@ -800,6 +800,31 @@ MUTANTS = (
         "tests/providers/test_intake.py -k not_usual",
     ),
     Mutant(
+        "copy-with-the-rest-of-another",
+        "what is sent has nothing of the picture before",
+        "runner/images/sources.py",
+        "                target.truncate()\n",
+        "",
+        "tests/images/test_prepare.py -k written_over",
+    ),
+    Mutant(
+        "answer-given-away-unbooked",
+        "an answer is written over only when its bill is booked",
+        BOOKING,
+        "    attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered\n",
+        "    attempt_id, unwritten = held.attempt_id, result is not None and not result.delivered\n"
+        "    if spares is not None:\n        spares.keep(spool)\n",
+        "tests/proof/test_simulator.py",
+    ),
+    Mutant(
+        "spare-for-two",
+        "a file that may be written over is given to one only",
+        "runner/spares.py",
+        "self._files.pop().replace(place)",
+        "__import__('shutil').copy(self._files[-1], place)",
+        "tests/test_spares.py",
+    ),
+    Mutant(
         "half-a-quantum",
         "a picture whose base64 ends too early is none",
         INTAKE,

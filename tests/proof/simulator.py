@@ -33,6 +33,7 @@ from runner.ledger.ledger import Ledger
 from runner.ledger.values import Cap, RunFacts
 from runner.plan import Draft, Item
 from runner.providers.provider import Billed, Declined, Evidence, Order, Outcome, Unknown
+from runner.spares import Spares
 from tests.proof import simulated_disk
 from tests.proof.quick_sql import QuickConnection
 from tests.proof.simulated_disk import NOW, Disk, Place
@@ -555,6 +556,8 @@ class World:
                 work=means.work / process.run.uid,  # type: ignore[union-attr]
                 again=process.again,
                 concurrency=workers,
+                copies=Spares(means.work / process.run.uid, "copy"),  # type: ignore[union-attr]
+                answers=Spares(means.work / process.run.uid, "answer"),  # type: ignore[union-attr]
             )
         )
         process.working = workers

@@ -904,6 +904,13 @@ def test_a_spool_that_cannot_be_read_is_in_doubt(key: Key, spool: Path, content:
     in_doubt(outcome, "spool-unreadable", str(spool))
 
 
+def test_a_file_that_is_written_over_leaves_nothing_in_the_answer(endpoint: Start, send: Send, spool: Path) -> None:
+    spool.with_name("attempt-1.part").write_bytes(b"x" * 1_000_000)
+    outcome = send(endpoint(answering(http(b'{"error": {"code": "bad", "message": "no"}}', "400 Bad Request"))))
+    assert isinstance(outcome, Declined)
+    assert spool.read_bytes().endswith(b'"no"}}')
+
+
 def test_nothing_is_sent_when_the_answer_could_not_be_kept(
     endpoint: Start, key: Key, order: Order, tmp_path: Path
 ) -> None:
