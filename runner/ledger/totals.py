@@ -72,7 +72,8 @@ def rows(
     values = {name: value for name, value in names.items() if value is not None}
     statement = _statement(frozenset(_COLUMNS[_plain(key)] for key in keys), tuple(values))
     with database.read() as connection:
-        for row in statement.on(driver_of(connection), connection.dialect, values):
+        sql, ordered = statement.on(connection.dialect)
+        for row in driver_of(connection).execute(sql, ordered(values)):
             day, of, recipe, model, preset, prompt, facts, currency, *sums = row
             run = _facts(facts)
             yield DayTotal(of, currency, day, recipe, model, preset, prompt, *run, tuple(sums))

@@ -327,7 +327,7 @@ MUTANTS = (
         "whatever-was-checked",
         "what was written down when the ledger added up is verified",
         VERIFY,
-        "            _checked(row.id, entry, found)\n",
+        "            _checked(number, entry, found)\n",
         "            pass\n",
         f"{CHECKED_TESTS} -k made_up",
     ),

@@ -47,7 +47,7 @@ _ASSERT_AMOUNT = "        assert amount_micros is None or amount_micros > 0\n"
 _LOOK_BEFORE = """        assert amount_micros is not None
         with self._write(at) as writing:
             connection = writing.connection
-            day = windows.local_day(balances.moment_of(connection, at), run.zone)
+            day = windows.local_day(standing.moment_of(driver_of(connection), at), run.zone)
             for id_, cap in self._windows.all(writing, run, caps, day, {}):
                 query = f"SELECT open_micros + settled_micros FROM budget_windows WHERE id = {id_}"
                 if connection.exec_driver_sql(query).scalar_one() + amount_micros > cap.cap_micros:

@@ -3,7 +3,7 @@
 from tests.long.mutant import Mutant
 
 VERIFY, LIVES, RETOLD = "runner/ledger/verify.py", "runner/ledger/lives.py", "runner/ledger/retold.py"
-STANDING, TOTALS, MERKLE = "runner/ledger/standing.py", "runner/ledger/totals.py", "runner/trail/merkle.py"
+STANDING, TOTALS, MERKLE = "runner/ledger/multiset.py", "runner/ledger/totals.py", "runner/trail/merkle.py"
 TESTS = "tests/ledger/test_verify.py"
 USUAL, ANEW = f"{TESTS} -k usual", f"{TESTS} -k other_money"
 TOLD, SUMS = "tests/ledger/test_retold.py", "tests/ledger/test_totals.py"
