@@ -35,7 +35,7 @@ FILE_NAME = "seen.db"
 YOUNG_NS = 2_000_000_000
 
 _VERSION = 2
-_BYTES_MAX = 1024**3  # then it is begun anew: rows of files that are gone are not looked for
+_BYTES_MAX = 4 * 1024**3  # then it is begun anew: rows of files that are gone are not looked for
 _WAIT_S = 1.0
 _TOGETHER = 10_000
 _FOLDERS_HELD = 8

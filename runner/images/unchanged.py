@@ -159,7 +159,7 @@ class Unchanged:
         now, database = self._moved.now, self._database
         if database is None or not self._keep or not len(self._found):
             return
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, ValueError):  # the latter of a name that is no text
             try:
                 database.execute("BEGIN IMMEDIATE")
                 for folder, *told in self._found:

@@ -61,8 +61,8 @@ def test_a_plan_that_cannot_be_read_any_more_ends_the_run_with_a_word(
     def worn(file: int, count: int, at: int) -> bytes:
         if threading.current_thread() is not threading.main_thread():
             reads.append(at)
-        if len(reads) > 2:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if len(reads) > 2:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
         return read(file, count, at)
 
     monkeypatch.setattr(pile.os, "pread", worn)
