@@ -219,8 +219,8 @@ REPORTS = (
         "totals-lost-are-unseen",
         "attempts that no total has are told",
         "runner/ledger/totals.py",
-        "for row in had ^ made})",
-        "for row in had - made})",
+        "for row in had ^ made",
+        "for row in had - made",
         f"{TOTALS} -k somebody_changed",
     ),
     Mutant(
