@@ -87,6 +87,6 @@ def test_make_bench_makes_the_page_anew() -> None:
     done = subprocess.run(["make", "--no-print-directory", "-n", "bench"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     started = re.findall(r"python -m benchmarks\.(\w+)$", done.stdout, re.MULTILINE)
-    assert started == ["sending", "processes", "growth"]
+    assert started == ["sending", "processes", "growth", "startup"]
     for name in started:
         assert "performance.write()" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
