@@ -16,7 +16,7 @@ from benchmarks import measured, svg
 PAGE = measured.ROOT / "docs" / "performance.md"
 PICTURE = measured.ROOT / "docs" / "performance-ratio.svg"
 # The order of the sections; others follow by name.
-ORDER = ("sending", "rivals", "processes", "growth", "report", "verify", "startup")
+ORDER = ("sending", "rivals", "processes", "growth", "plan", "report", "verify", "startup")
 
 _HEAD = """# Performance
 

@@ -1,6 +1,6 @@
 """A plan of pictures that are all paid for and in place, beside what else looks at a tree to find that nothing is due.
 
-    python benchmarks/plan.py --pictures 100000 --attempts 1000000 --folder /somewhere/large
+    python -m benchmarks.plan --pictures 100000 --attempts 1000000 --folder /somewhere/large
 
 The world: tiny PNGs in folders of a thousand, their results in place, and a ledger that has bought each of them among
 many other attempts. `omixa plan` counts folders that have not changed, `--all` and `--json` look at each picture, and
@@ -27,6 +27,9 @@ from typing import Any
 
 from sqlalchemy import text
 
+from benchmarks import measured as measuring
+from benchmarks import performance
+from benchmarks.measured import Goal, Table
 from runner import drafts, items
 from runner.ledger import totals
 from runner.ledger.database import open_database
@@ -182,7 +185,14 @@ class Program:
     prepare: Callable[[Path], None] | None = None
 
 
-FIND = "find -printf"
+FIND, PLAN = "find -printf", "omixa plan"
+FIND_MOST = 2.5
+# By name: seconds of CPU, seconds on the wall, and the highest MB.
+Found = dict[str, tuple[float, float, float]]
+NOTES = (
+    "All pictures are paid for and in place. `--all` lists each of them, and so looks at each; more, and a million of\n"
+    "them, in [planning](performance-planning.md).\n"
+)
 OMIXA = (sys.executable, "-m", "runner", "plan")
 
 
@@ -190,7 +200,7 @@ def programs(names: Sequence[str]) -> list[Program]:
     """Those of `names` that are installed, beside omixa and find."""
     found = [
         Program(FIND, ("find", "pictures", "out", "-printf", "%p %s %T@ %i\\n")),
-        Program("omixa plan", OMIXA),
+        Program(PLAN, OMIXA),
         Program("omixa plan --all", (*OMIXA, "--all")),
         Program("omixa plan --json", (*OMIXA, "--json")),
         Program("omixa plan --verify", (*OMIXA, "--verify")),
@@ -269,7 +279,7 @@ def measured(words: Sequence[str], folder: Path) -> tuple[float, float, float]:
     return cpu, wall, megabytes
 
 
-def measure(folder: Path, rounds: int, names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+def measure(folder: Path, rounds: int, names: Sequence[str]) -> Found:
     """Medians of CPU and wall seconds, and the highest MB, of interleaved rounds; the first of each is not counted."""
     wanted = programs(names)
     for one in wanted:
@@ -290,8 +300,28 @@ def measure(folder: Path, rounds: int, names: Sequence[str]) -> dict[str, tuple[
     }
 
 
-def main() -> None:
-    """Make the world where it is missing, measure, and print."""
+def table(found: Found, pictures: int, attempts: int, rounds: int) -> Table:
+    """One line a program."""
+    rows = [["", "CPU s", "× find", "wall s", "peak MB"]]
+    for name, (cpu, wall, megabytes) in found.items():
+        rows.append([f"`{name}`", f"{cpu:.2f}", f"{cpu / found[FIND][0]:.1f}", f"{wall:.2f}", f"{megabytes:.0f}"])
+    load = os.getloadavg()[0]
+    return Table(f"{pictures} pictures, {attempts} attempts in the ledger, rounds: {rounds}, load {load:.1f}", rows)
+
+
+def goals(found: Found, pictures: int) -> list[Goal]:
+    """At most so many times `find`, and faster than each of the others."""
+    work, own = f"plan of {pictures} pictures of which nothing has changed", found[PLAN][0]
+    ratio = own / found[FIND][0]
+    rows = [Goal(work, f"`{FIND}`", "CPU ≤ 2.5×", f"{ratio:.1f}×, {found[PLAN][2]:.0f} MB", ratio <= FIND_MOST)]
+    for name, (cpu, _, _) in found.items():
+        if name != FIND and not name.startswith(PLAN):
+            rows.append(Goal(work, f"`{name}`", "CPU < 1×", f"{own / cpu:.2f}×", own < cpu))
+    return rows
+
+
+def main() -> int:
+    """Make the world where it is missing, measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--attempts", type=int, default=1_000_000)
@@ -300,6 +330,7 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", default=[], help="only these programs: find, omixa, 'omixa plan', make, …"
     )
+    parser.add_argument("--keep", action="store_true", help="for docs/performance.md; needs find and `omixa plan`")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.folder or Path(scratch) / "world").resolve()
@@ -308,14 +339,21 @@ def main() -> None:
             make_world(folder, told.pictures, told.attempts)
             print(f"made in {time.perf_counter() - begun:.0f} s")
         found = measure(folder, told.rounds, told.only)
-    print(f"{told.pictures} pictures, {told.attempts} attempts, {told.rounds} rounds, Python {sys.version.split()[0]},")
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':24}{'CPU':>10}{'× find':>10}{'wall':>10}{'memory':>10}")
-    bare = found[FIND][0] if FIND in found else None
-    for name, (cpu, wall, megabytes) in found.items():
-        ratio = f"{cpu / bare:.1f}" if bare else ""
-        print(f"{name:24}{cpu:8.2f} s{ratio:>10}{wall:8.2f} s{megabytes:7.0f} MB")
+    if not {FIND, PLAN} <= found.keys():
+        for name, (cpu, wall, megabytes) in found.items():
+            print(f"{name:24}{cpu:8.2f} s of CPU{wall:8.2f} s{megabytes:7.0f} MB")
+        return 0
+    shown, reached = table(found, told.pictures, told.attempts, told.rounds), goals(found, told.pictures)
+    measuring.show(shown)
+    measuring.show_goals(reached)
+    if told.keep:
+        words = " ".join(["python -m benchmarks.plan", *sys.argv[1:]])
+        measuring.keep(
+            "plan", "Planning", goals=reached, tables=[shown], notes=NOTES, command=words, programs=[*found.items()]
+        )
+        performance.write()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    measuring.run(main)
