@@ -29,9 +29,9 @@ from sqlalchemy import text
 
 from benchmarks import measured, performance
 from benchmarks.measured import Goal, Table, median
-from runner.ledger import totals
+from runner.ledger import HEAD, totals
 from runner.ledger.database import Database, open_database, sqlite_module
-from runner.ledger.tables import HEAD, SUMS
+from runner.ledger.tables import SUMS
 
 RECIPES, RUN_OF, TOGETHER = 30, 40, 250_000
 DAYS = ("2026-10-01", "2026-10-31")

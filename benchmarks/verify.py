@@ -23,9 +23,9 @@ from sqlalchemy import Connection
 
 from benchmarks import measured, performance
 from benchmarks.measured import Goal, Table, Used, median
+from runner.ledger import HEAD
 from runner.ledger.database import Database, open_database, sqlite_module
 from runner.ledger.ledger import Ledger
-from runner.ledger.tables import HEAD
 from runner.ledger.values import Asked, Cap, Reserved, Result, RunFacts
 from runner.plan import digest
 from runner.providers.provider import Evidence
