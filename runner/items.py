@@ -278,18 +278,19 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
 def all_problems(recipes: Sequence[Recipe], settings: Settings) -> list[Problem]:
     """Results that would be written to the same file or over a source, within a recipe or by two of them."""
     problems: list[Problem] = []
-    known: dict[str, _Paths] = {}
-    for recipe in recipes:
+    pairs = _meeting(recipes)
+    meeting = {number for pair in pairs for number in pair}
+    known: dict[int, _Paths] = {}
+    for at, recipe in enumerate(recipes):
         wants = Wants(recipe, settings)
         for _ in wants.batches():
             pass
         problems += wants.problems()
-        if any(_may_meet(recipe, other) for other in recipes if other is not recipe):
-            known[recipe.name] = wants.paths
+        if at in meeting:
+            known[at] = wants.paths
     common: set[int] = set()
-    for recipe, other in combinations(recipes, 2):
-        if _may_meet(recipe, other):
-            common |= known[recipe.name].common(known[other.name])
+    for one, other in pairs:
+        common |= known[one].common(known[other])
     return problems + _clashes_at(common, recipes, settings)
 
 
@@ -326,9 +327,26 @@ def clashes_of(recipes: Sequence[Recipe], everyone: Sequence[Recipe], settings: 
     return found
 
 
+def _meeting(recipes: Sequence[Recipe]) -> set[tuple[int, int]]:
+    """The pairs of recipes of which `_may_meet` is true, by their numbers; without a look at each pair."""
+    folders = sorted((_folder(step), number) for number, recipe in enumerate(recipes) for step in recipe.steps)
+    found: set[tuple[int, int]] = set()
+    around: list[tuple[str, int]] = []  # in which the next one may lie: what does, stands together
+    for folder, number in folders:
+        while around and not folder.startswith(around[-1][0]):
+            around.pop()
+        found.update((min(one, number), max(one, number)) for _, one in around if one != number)
+        around.append((folder, number))
+    return found
+
+
+def _folder(step: Step) -> str:
+    return _folded(step.output.folder) + "/"
+
+
 def _may_meet(one: Recipe, other: Recipe) -> bool:
     """Whether results of two recipes can be the same file: only where a folder of one lies in a folder of the other."""
-    ours, theirs = ([_folded(step.output.folder) + "/" for step in recipe.steps] for recipe in (one, other))
+    ours, theirs = (list(map(_folder, recipe.steps)) for recipe in (one, other))
     return any(a.startswith(b) or b.startswith(a) for a in ours for b in theirs)
 
 

@@ -1,5 +1,7 @@
 """What a recipe wants, and where each result goes."""
 
+import random
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -262,6 +264,19 @@ def test_recipes_are_compared_where_one_can_write_into_a_folder_of_the_other(
         items.clashes_of([first, second], [first, second], settings(root)),
     ):
         assert [problem.code for problem in problems] == codes
+
+
+def test_all_pairs_that_may_meet_are_found_without_a_look_at_each(root: Path) -> None:
+    parts = ("a", "A", "a-b", "a b", "b", "ab")
+    folders = ["out", *(f"out/{one}" for one in parts), *(f"out/{one}/{other}" for one in parts for other in parts)]
+    recipes = [recipe(root, source(root), folder=folder) for folder in random.Random(7).sample(folders * 2, 60)]
+    found = {
+        (one, other)
+        for (one, ours), (other, theirs) in combinations(enumerate(recipes), 2)
+        if items._may_meet(ours, theirs)
+    }
+    assert len(found) > 60
+    assert items._meeting(recipes) == found
 
 
 def test_a_folder_that_is_missing_for_one_recipe_keeps_no_other_from_its_plan(root: Path) -> None:
