@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner import images
+from runner.baton import heavy
 from runner.errors import DiskError
 from runner.ledger import usage
 from runner.ledger.ledger import Ledger
@@ -238,7 +239,8 @@ def _write(draft: Draft, billed: Billed, attempt_id: int, means: Means) -> Writt
     if billed.result is None:
         return Written(None, billed.fault or "no picture came")
     try:
-        return _written(draft, billed.result, billed.digest, attempt_id, means)
+        with heavy(_bytes_of(billed.result)):
+            return _written(draft, billed.result, billed.digest, attempt_id, means)
     except Exception as error:  # noqa: BLE001 - a mistake here must not keep the bill from being booked
         return Written(None, f"the picture could not be looked at ({type(error).__name__}: {error})")
 
@@ -311,6 +313,13 @@ def _digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _bytes_of(path: Path) -> int:
+    """How large a file is; 0 when that cannot be told, and whoever opens it will say why."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
 def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) -> Done:
     """Bring a paid picture back to its output path, without paying."""
     if result_digest is None:
@@ -319,9 +328,10 @@ def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) 
     if kept is None:
         return Done(item, "unfinished", "it was paid for, but its kept result is gone: --reroll buys it again")
     try:
-        if _digest_of(kept) != result_digest:
-            return Done(item, "unfinished", f"it was paid for, but its kept result `{kept}` is damaged")
-        plain = _put(kept, item.draft, _maker(item.draft, result_digest, run, means), means)
+        with heavy(_bytes_of(kept)):
+            if _digest_of(kept) != result_digest:
+                return Done(item, "unfinished", f"it was paid for, but its kept result `{kept}` is damaged")
+            plain = _put(kept, item.draft, _maker(item.draft, result_digest, run, means), means)
     except (DiskError, OSError) as error:
         message = error.message if isinstance(error, DiskError) else f"`{kept}` cannot be read: {error.strerror}"
         return Done(item, "restored", message, unwritten=True, result_digest=result_digest)

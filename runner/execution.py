@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from runner import images
+from runner.baton import aside, carried, heavy, taken
 from runner.booking import Done, Means, Stop, book, restore
 from runner.contracts.contract import Contract, OptionValue
 from runner.errors import DiskError, OmixaError
@@ -123,7 +124,7 @@ class Control:
 
     def wait(self, seconds: float) -> None:
         """Wait until something changes, at most so long."""
-        with self._changed:
+        with aside(), self._changed:
             if not self._finish.is_set():
                 self._changed.wait(seconds)
 
@@ -134,7 +135,8 @@ class Control:
     def pass_pause(self) -> None:
         """Wait until sending is allowed again, or the run finishes."""
         while not self.finishing and (left := self._pause_until - time.monotonic()) > 0:
-            self._finish.wait(left)
+            with aside():
+                self._finish.wait(left)
 
 
 # ---- one item
@@ -200,14 +202,15 @@ def _prepared(draft: Draft, terms: Terms, purchase: Purchase) -> "images.Prepare
     if limits is None:
         return None
     assert draft.picture is not None
-    return images.prepare(
-        draft.picture,
-        output_format=terms.output_format,
-        flatten=terms.flatten,
-        limits=limits,
-        folder=purchase.work,
-        spare=purchase.copies.give,
-    )
+    with heavy(draft.picture.size_bytes):
+        return images.prepare(
+            draft.picture,
+            output_format=terms.output_format,
+            flatten=terms.flatten,
+            limits=limits,
+            folder=purchase.work,
+            spare=purchase.copies.give,
+        )
 
 
 def _drawn(draft: Draft, contract: Contract) -> dict[str, OptionValue]:
@@ -279,7 +282,7 @@ def _reserve(asked: Asked, ceiling_micros: int, purchase: Purchase, means: Means
     reservation = ask()
     if not _moves(reservation):
         return reservation
-    with control.turn:
+    with taken(control.turn):
         pause, looked = ASK_AGAIN_S[0], time.monotonic()
         while _moves(reservation) and not control.finishing:
             control.wait(pause)
@@ -542,6 +545,10 @@ def _work_off(
     telling = threading.Lock()
 
     def work() -> None:
+        with carried():
+            work_on()
+
+    def work_on() -> None:
         item: Item | None = None
         while True:
             try:

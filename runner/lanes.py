@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from runner.baton import aside
+
 # How often one that waits looks whether its run is ending: nothing else wakes it then.
 LOOK_S = 0.2
 
@@ -25,7 +27,7 @@ class Lanes:
     @contextmanager
     def place(self, run: str, is_ending: Callable[[], bool]) -> Iterator[None]:
         """Wait for a place and hold it while inside. A run that is ending does not wait: it sends nothing any more."""
-        with self._changed:
+        with aside(), self._changed:
             self._tickets += 1
             mine = (self._tickets, run)
             self._waiting.append(mine)

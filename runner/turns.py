@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from runner.baton import aside
 from runner.plan import Item
 
 # How long a worker waits for a result before it looks whether the run is ending.
@@ -40,11 +41,12 @@ class Turns:
         self._after: dict[str, list[int]] = {}  # by output path: who waits for it
         self._ready: deque[int] = deque()
         self._in_flight = 0
+        self._endings = 0
 
     def take(self, is_ending: Callable[[], bool]) -> Item | None:
         """The next item; waits while there is none and others may still end. None: there is none, or the run ends."""
-        with self._changed:
-            while not is_ending():
+        while not is_ending():
+            with self._changed:
                 if not self._ready and self._next is not None:
                     self._look_ahead()
                 if self._ready:
@@ -52,14 +54,18 @@ class Turns:
                     return self._held.pop(self._ready.popleft())
                 if not self._in_flight:
                     return None
-                self._changed.wait(_LOOK_S)
-            return None
+                seen = self._endings
+            with aside(), self._changed:
+                if self._endings == seen:
+                    self._changed.wait(_LOOK_S)
+        return None
 
     def ended(self, item: Item, result_digest: str | None) -> None:
         """An item that was taken has ended. `result_digest`: of its picture, None when no usable one came."""
         path = item.draft.output_path
         with self._changed:
             self._in_flight -= 1
+            self._endings += 1
             self._unended.discard(path)
             for used in (item.after, item.draft.origin):
                 if used in self._users:

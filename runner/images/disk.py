@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from runner.baton import SYNC
 from runner.errors import DiskError
 from runner.images.chunks import SUFFIXES, Unusable, media_type_of
 from runner.images.edits import Edit, edited
@@ -75,7 +76,7 @@ def write_atomically(source: Path, target: Path, *, over: bool = True, edits: Se
         file = source.open("rb")
     except OSError as error:
         raise DiskError(f"`{source}` cannot be read: {error.strerror}") from error
-    with file, explained(target):
+    with file, explained(target), SYNC.wait():
         make_folder(target.parent)
         part, written = _new_part(target.parent)
         try:
@@ -96,7 +97,7 @@ def write_atomically(source: Path, target: Path, *, over: bool = True, edits: Se
 
 def _name_also(file: Path, target: Path) -> None:
     """Give a file a second name, on disk when this returns; where that cannot be, a copy. Raises DiskError."""
-    with explained(target):
+    with explained(target), SYNC.wait():
         make_folder(target.parent)
         try:
             os.link(file, target, follow_symlinks=False)

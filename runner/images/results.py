@@ -1,7 +1,8 @@
 """Result pictures: whole or cut off, and whether they show what was paid for.
 
-A 4096 × 4096 result takes about 15 MB here as PNG (decoded in bands) or JPEG (reduced by its decoder); a progressive
-JPEG takes 100 MB at worst and a WebP 270 MB, because their decoders know no other way: those go one at a time.
+A 4096 × 4096 result takes about 15 MB here as PNG (a large one is decoded in bands) or JPEG (reduced by its decoder);
+a progressive JPEG takes 100 MB at worst and a WebP 270 MB, because their decoders know no other way: those go one at a
+time.
 """
 
 import math
@@ -11,6 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +22,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from runner.baton import taken
 from runner.images.chunks import Unusable, png_chunks
 from runner.images.formats import (
     PIXELS_MAX,
@@ -36,6 +39,8 @@ _ONE_AT_A_TIME = threading.Lock()
 # Looking takes some megabytes and a whole core: more than there are cores would only need more memory at a time.
 _LOOKING = threading.BoundedSemaphore(max(1, min(os.cpu_count() or 1, 4)))
 _BAND_BYTES = 1024 * 1024
+# Up to here a PNG is decoded at once, at 4 bytes a pixel.
+_WHOLE_PIXELS_MAX = 1_000_000
 _BLOCK_BYTES = 64 * 1024
 
 # Tried on the demo pictures, enlarged ×4, as shares of the source's edge strength: sharpened, toned, grained and
@@ -103,7 +108,7 @@ def looks_wrong(source: Path, result: Path) -> str | None:
     edges or contrast is never flagged, nor one that cannot be read any more. Where the source is transparent nothing
     is compared. Raises nothing.
     """
-    with _LOOKING:
+    with taken(_LOOKING):
         return _looks_wrong(source, result)
 
 
@@ -120,9 +125,10 @@ def _looks_wrong(source: Path, result: Path) -> str | None:
         return f"cannot be read: {error.strerror}"
     # Never larger than the result: what was not delivered cannot be compared.
     before, opaque = before.resize(after.size), opaque.resize(after.size, Image.Resampling.NEAREST)
-    ground = Image.new("L", after.size, 128)
-    before = Image.composite(before, ground, opaque)
-    after = Image.composite(after, ground, opaque)
+    if opaque.getextrema() != (255, 255):
+        ground = Image.new("L", after.size, 128)
+        before = Image.composite(before, ground, opaque)
+        after = Image.composite(after, ground, opaque)
     return _blurred(before, after, opaque) or _unrelated(before, after, opaque)
 
 
@@ -206,11 +212,11 @@ def _result_brightness(path: Path, size: tuple[int, int]) -> Image.Image:
         refuse_bomb(header)
         size = min(size[0], header.width), min(size[1], header.height)
         if header.channels:
-            grey = _png_reduced(file, header, size_bytes, size)
+            grey = _png_whole(file, header, size) or _png_reduced(file, header, size_bytes, size)
         elif header.media_type == "image/jpeg":
             grey = _jpeg_reduced(file, header, size)
         else:
-            with _ONE_AT_A_TIME, damage_as_unusable(), decoder(file, header) as picture:
+            with taken(_ONE_AT_A_TIME), damage_as_unusable(), decoder(file, header) as picture:
                 grey = _reduced(picture, _factor(header, size))
     return grey.resize(size, Image.Resampling.LANCZOS)
 
@@ -226,10 +232,23 @@ def _reduced(picture: Image.Image, factor: int) -> Image.Image:
 
 def _jpeg_reduced(file: BinaryIO, header: Header, size: tuple[int, int]) -> Image.Image:
     """A JPEG in grey, at least of `size`: the decoder itself leaves out what is not needed, but reads to the end."""
-    with _ONE_AT_A_TIME, damage_as_unusable(), decoder(file, header) as picture:
+    with taken(_ONE_AT_A_TIME), damage_as_unusable(), decoder(file, header) as picture:
         assert isinstance(picture, JpegImageFile)
         picture.draft("L", size)
         return picture.convert("L")
+
+
+def _png_whole(file: BinaryIO, header: Header, size: tuple[int, int]) -> Image.Image | None:
+    """A plain PNG in grey, at least of `size`, decoded at once; None for one that is too large for that, or damaged, or
+    of which the last row may be missing: Pillow leaves what does not come at zero, and says nothing."""
+    if header.width * header.height > _WHOLE_PIXELS_MAX:
+        return None
+    with suppress(Unusable), damage_as_unusable(), decoder(file, header) as picture:
+        picture.load()
+        last = picture.crop((0, header.height - 1, header.width, header.height))
+        if last.getbbox():
+            return _reduced(picture, _factor(header, size))
+    return None
 
 
 def _png_reduced(file: BinaryIO, header: Header, size_bytes: int, size: tuple[int, int]) -> Image.Image:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from runner.baton import aside, taken
 from runner.errors import LedgerError
 from runner.ledger import HEAD
 from runner.ledger.gate import Gate
@@ -86,7 +87,7 @@ class Database:
     def write_transaction(self) -> Iterator["Connection"]:
         """Everything inside is committed durably at the end, or not at all. Raises LedgerError."""
         asked_at = time.monotonic()
-        with self._writer, explained(self.path), self._held_gate(asked_at):
+        with taken(self._writer), explained(self.path), self._held_gate(asked_at):
             self.begun += 1
             is_new = self._writing is None
             connection = self._writing = self._writing or self._engine.connect().execution_options(begin=None)
@@ -96,7 +97,8 @@ class Database:
             try:
                 raw.execute("BEGIN IMMEDIATE")
                 yield connection
-                raw.commit()
+                with aside():  # meanwhile others come to what is committed next
+                    raw.commit()
             except BaseException:
                 # Closed, it is rolled back, whatever state it is in; a new one is opened for what comes next.
                 self._close_writing()
@@ -146,7 +148,7 @@ class Database:
     def compact(self) -> None:
         """Write the file anew, so that nothing of what was removed is left in it. Raises LedgerError."""
         if self.path is not None:
-            with self._writer, explained(self.path), self._held_gate():
+            with taken(self._writer), explained(self.path), self._held_gate():
                 _alone(self.path, "VACUUM")
                 _alone(self.path, "PRAGMA wal_checkpoint(TRUNCATE)")
 

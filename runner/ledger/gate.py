@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runner.baton import aside
 from runner.errors import LedgerError
 from runner.terminal import clean
 
@@ -86,10 +87,11 @@ class Gate:
     def _waited_for(self) -> bool:
         """Wait for the gate, in the queue first; False, and the gate is not ours, when that took too long."""
         until = time.monotonic() + self._wait_s
-        if self._stood(min(QUEUE_S, self._wait_s), queue=_HAS_QUEUE):
-            return True
-        left_s = until - time.monotonic()
-        return left_s > 0 and self._stood(left_s, queue=False)
+        with aside():
+            if self._stood(min(QUEUE_S, self._wait_s), queue=_HAS_QUEUE):
+                return True
+            left_s = until - time.monotonic()
+            return left_s > 0 and self._stood(left_s, queue=False)
 
     def _stood(self, wait_s: float, *, queue: bool) -> bool:
         """Wait for the gate for at most so long.

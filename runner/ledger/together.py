@@ -31,6 +31,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
+from runner.baton import WORKERS
 from runner.errors import LedgerError
 from runner.ledger.chain import Identity, Page, Writing
 from runner.ledger.database import Database, explained
@@ -49,7 +50,7 @@ Change = Callable[[Writing], T]
 class _Waiting(Generic[T]):
     """One change that somebody waits for: how it ended, or that the one who waits is to lead."""
 
-    __slots__ = ("_awake", "at", "change", "error", "result", "settled", "writing")
+    __slots__ = ("_call", "at", "change", "error", "result", "settled", "writing")
 
     def __init__(self, at: datetime, change: Change[T]) -> None:
         self.at, self.change = at, change
@@ -57,16 +58,15 @@ class _Waiting(Generic[T]):
         self.result: T | None = None
         self.error: BaseException | None = None
         self.writing: Writing | None = None
-        self._awake = threading.Lock()
-        self._awake.acquire()
+        self._call = WORKERS.call()
 
     def wait(self) -> None:
         """Until somebody calls `wake`."""
-        self._awake.acquire()
+        self._call.wait()
 
     def wake(self) -> None:
         """It has ended, or is to lead."""
-        self._awake.release()
+        self._call.make()
 
     def fail(self, error: BaseException) -> None:
         """It was not done. An own copy of the error, because each is raised in another thread."""

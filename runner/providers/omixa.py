@@ -30,6 +30,7 @@ import urllib3
 import urllib3.connection
 
 from runner import __version__
+from runner.baton import CONNECT, RECEIVE, SEND, aside, heavy, taken
 from runner.contracts import CONTRACTS
 from runner.contracts.contract import Contract, OptionValue
 from runner.errors import UsageError
@@ -134,7 +135,7 @@ class OmixaProvider:
     def read_spooled(self, spool: Path) -> Outcome:
         """The outcome of an answer that is on disk, the same as when it came; its picture is decoded again."""
         try:
-            with _ONE_ANSWER_AT_A_TIME, spooling.opened(spool) as answer:
+            with taken(_ONE_ANSWER_AT_A_TIME), spooling.opened(spool) as answer:
                 reading = self._read(answer, spool)
         except (OSError, spooling.NotASpool) as error:
             words = spooling.words_of(error) if isinstance(error, OSError) else str(error)
@@ -190,7 +191,7 @@ class OmixaProvider:
         if writer.lost:
             message = f"the answer came, but the disk lost it: {writer.fault}"
             return decide_silence(sent=True, code="answer-lost", message=message, evidence=receipt.evidence())
-        with _ONE_ANSWER_AT_A_TIME:
+        with taken(_ONE_ANSWER_AT_A_TIME):
             reading = read(replace(answer, body=writer.body()), key=self._key, keep=_discard)
         if reading.offered or reading.status in SUCCESS:
             reading = replace(reading, fault=f"the disk could not take the answer: {writer.fault}")
@@ -394,12 +395,13 @@ class _Receipt:
         self.answer = answer = Answer(response.status, headers, datetime.now(UTC), b"")
         self._writer.begin(answer.status, answer.headers, answer.received_at)
         self.intake = Intake(self._writer, self._key, answer)
-        while block := response.next_block():
-            self.body_bytes += len(block)
-            if self.body_bytes > self._bytes_max:
-                self.too_large = True
-                return
-            self.intake.feed(block)
+        with heavy(response.length or 0):
+            while block := response.next_block():
+                self.body_bytes += len(block)
+                if self.body_bytes > self._bytes_max:
+                    self.too_large = True
+                    return
+                self.intake.feed(block)
         # Without an announced length the body ends where the connection ends: also when it was cut on our side.
         self.complete = line.why is None or response.length is not None or response.chunked
 
@@ -501,10 +503,12 @@ class _Response(http.client.HTTPResponse):
         """The next bytes of the body, as soon as there are any; empty at its end. Raises HTTPException when that
         comes too early, and OSError."""
         if self.chunked:
-            return self.read1(_READ_BYTES)
+            with RECEIVE.wait():
+                return self.read1(_READ_BYTES)
         if self.length == 0 or self.fp is None:
             return b""
-        block = self.fp.read1(_READ_BYTES if self.length is None else min(self.length, _READ_BYTES))
+        with RECEIVE.wait():
+            block = self.fp.read1(_READ_BYTES if self.length is None else min(self.length, _READ_BYTES))
         if self.length is not None:
             if not block:
                 raise http.client.IncompleteRead(b"", self.length)
@@ -513,7 +517,8 @@ class _Response(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+            with aside():
+                version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
             if status not in _INTERIM:
                 return version, status, reason
             http.client.parse_headers(self.fp)
@@ -552,7 +557,8 @@ class _PlainConnection(urllib3.connection.HTTPConnection):
         try:
             self.sock.sendall(head)
             for block in body:
-                self.sock.sendall(block)
+                with SEND.wait():
+                    self.sock.sendall(block)
         except OSError as error:
             # Who hangs up before the body has ended may have answered before.
             if error.errno not in _HUNG_UP:
@@ -606,7 +612,8 @@ class _Host:
         else:
             connection = _PlainConnection(*place)
         try:
-            connection.connect()
+            with CONNECT.wait():
+                connection.connect()
         except BaseException:
             connection.close()
             raise

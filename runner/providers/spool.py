@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from runner.baton import SYNC
 from runner.providers.answer import Answer
 from runner.providers.document import Buffer, Cut
 
@@ -104,10 +105,11 @@ class SpoolWriter:
         """Make the answer durable under its name. False when the disk failed; then `body()` has it."""
         if self._memory is None:
             try:
-                os.fsync(self._file.fileno())
-                self._part.rename(self._path)
-                self._is_named = True
-                _sync_folder(self._path.parent)
+                with SYNC.wait():
+                    os.fsync(self._file.fileno())
+                    self._part.rename(self._path)
+                    self._is_named = True
+                    _sync_folder(self._path.parent)
             except OSError as error:
                 self._fall_back(error)
         return self._memory is None
@@ -120,13 +122,14 @@ class SpoolWriter:
         place = {"at": cut.at, "size_bytes": cut.size_bytes, "sha256": cut.digest}
         try:
             _write_all(self._file, _line({**self._line, "cut": place}) + text)
-            os.fsync(self._picture.fileno())
-            os.fsync(self._file.fileno())
-            self._picture_part.rename(self.picture_path)
-            # Only now: an answer under its name has its picture.
-            self._part.rename(self._path)
-            self._is_named = True
-            _sync_folder(self._path.parent)
+            with SYNC.wait():
+                os.fsync(self._picture.fileno())
+                os.fsync(self._file.fileno())
+                self._picture_part.rename(self.picture_path)
+                # Only now: an answer under its name has its picture.
+                self._part.rename(self._path)
+                self._is_named = True
+                _sync_folder(self._path.parent)
         except OSError:
             self._give_up_cut()
             return False
@@ -281,10 +284,12 @@ def keep_picture(blocks: Iterable[bytes], path: Path) -> Path:
         with open(part, "wb", opener=_private) as file:
             for block in blocks:
                 file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        _sync_folder(path.parent)
+            with SYNC.wait():
+                file.flush()
+                os.fsync(file.fileno())
+        with SYNC.wait():
+            part.rename(path)
+            _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink()

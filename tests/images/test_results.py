@@ -231,10 +231,12 @@ def test_a_source_that_is_gone_or_changed_flags_nothing(tmp_path: Path) -> None:
 
 def test_a_png_whose_rows_end_too_early_is_flagged_though_its_checksums_are_right(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.png", scene())
-    (tmp_path / "a.png").write_bytes(png(96, 72, 8, 0, bytes(97 * 71 + 96)))
-    assert looks_wrong(source, tmp_path / "a.png") == "truncated: the PNG has fewer rows than it declares"
-    (tmp_path / "a.png").write_bytes(png(96, 72, 8, 0, bytes(97 * 72)))
-    assert "truncated" not in str(looks_wrong(source, tmp_path / "a.png"))
+    for row in (bytes(97), b"\0" + b"\x80" * 96):
+        for missing in (1, 97, 97 * 40):
+            (tmp_path / "a.png").write_bytes(png(96, 72, 8, 0, (row * 72)[:-missing]))
+            assert looks_wrong(source, tmp_path / "a.png") == "truncated: the PNG has fewer rows than it declares"
+        (tmp_path / "a.png").write_bytes(png(96, 72, 8, 0, row * 72))
+        assert "truncated" not in str(looks_wrong(source, tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])

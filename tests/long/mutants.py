@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.long.mutant import Mutant
 from tests.long.mutants_approvals import APPROVALS
+from tests.long.mutants_baton import HANDED_ON
 from tests.long.mutants_benchmarks import BENCHMARKS
 from tests.long.mutants_contracts import CONTRACTS
 from tests.long.mutants_jobs import JOBS
@@ -927,6 +928,7 @@ MUTANTS = (
     *RECIPES,
     *SPEED,
     *VERIFYING,
+    *HANDED_ON,
 )
 
 
