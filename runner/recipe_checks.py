@@ -62,6 +62,7 @@ def graph_problems(file: TomlFile, names: Names, prompts: Mapping[str, Prompt]) 
         yield from _step_source_problems(file, loc, step, names, contract)
         yield from _step_prompt_problems(file, loc, step, prompts, contract)
         yield from _output_problems(file, names.root, contract, loc, step)
+        yield from _transparency_problems(file, loc, step, steps[:position], names)
     yield from _schedule_problems(file)
 
 
@@ -107,6 +108,26 @@ def _origin_problems(
         yield Problem("later-step", message, place, hint=f"write the step `{shown(name)}` above this one")
     elif name not in earlier:
         yield unknown("unknown-step", "earlier step", name, earlier, place)
+
+
+def _transparency_problems(
+    file: TomlFile, loc: Loc, step: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], names: Names
+) -> Iterator[Problem]:
+    """JPEG of what an earlier step cuts out, and no colour behind it: the run would hear of that when the cut-outs are
+    bought. What else may come back transparent, nobody says beforehand.
+    """
+    output, taken = step.get("output"), step.get("from")
+    if not isinstance(output, dict) or output.get("format") != "jpeg" or "flatten" in output:
+        return
+    for one in earlier:
+        contract, of_earlier = _contract(one, names), one.get("output")
+        is_cut_out = contract is not None and contract.operation == "background-removal"
+        is_opaque = isinstance(of_earlier, dict) and of_earlier.get("format") == "jpeg"
+        if isinstance(taken, str) and one.get("name") == taken and is_cut_out and not is_opaque:
+            message = f"the step `{shown(taken)}` makes backgrounds transparent, which JPEG cannot keep"
+            hint = 'add the colour behind it, such as `flatten = "#ffffff"`, or choose another format'
+            yield Problem("transparent-jpeg", message, file.place((*loc, "output", "format"), value=True), hint=hint)
+            return
 
 
 def _step_source_problems(

@@ -85,7 +85,7 @@ def _inspected(
         needs_preparing = turned != 1 or picture.mode == "CMYK" or foreign_profile(picture) is not None
     if has_alpha and output_format == "jpeg":
         if flatten is None:
-            raise Unusable('transparent, which JPEG cannot keep; declare [output] flatten = "#ffffff"')
+            raise Unusable('transparent, which JPEG cannot keep; declare `flatten = "#ffffff"` beside its format')
         needs_preparing = True
     if not needs_preparing:
         _check_request_size(size_bytes, limits)

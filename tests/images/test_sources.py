@@ -245,7 +245,7 @@ def test_transparency_needs_a_colour_only_where_the_result_is_jpeg(tmp_path: Pat
         picture = suitable(path, output_format=output_format)
         assert (picture.has_alpha, picture.needs_preparing) == (True, False)
     assert reason(path, output_format="jpeg") == (
-        'transparent, which JPEG cannot keep; declare [output] flatten = "#ffffff"'
+        'transparent, which JPEG cannot keep; declare `flatten = "#ffffff"` beside its format'
     )
     assert suitable(path, output_format="jpeg", flatten="#ffffff").needs_preparing
     opaque = suitable(saved(tmp_path / "b.png", scene()), output_format="jpeg", flatten="#ffffff")

@@ -215,6 +215,14 @@ STEPS = (
         f"{REVIEW} -k every_step",
     ),
     Mutant(
+        "cut-outs-bought-for-nothing",
+        "JPEG of cut-outs without a colour behind them is refused before they are bought",
+        CHECKS,
+        'contract.operation == "background-removal"',
+        'contract.operation == "upscaling"',
+        "tests/test_check.py -k steps-transparent-jpeg",
+    ),
+    Mutant(
         "name-is-markup",
         "a name is never markup in a drawing",
         "runner/commands/graph_formats.py",
