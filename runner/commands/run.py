@@ -61,6 +61,7 @@ def run(
     Returns the exit code of the gravest trouble. What was bought is told whatever happens afterwards.
     """
     from runner import jobs
+    from runner.commands.bell import ring
     from runner.errors import OmixaError, UsageError
     from runner.ledger.database import open_database
     from runner.project import find_root, load
@@ -110,10 +111,11 @@ def run(
                 break
             if session.control.finishing:
                 break
-    if json:
-        from runner.commands.json_pieces import json_pieces
+        if json:
+            from runner.commands.json_pieces import json_pieces
 
-        _say("", json_pieces({"schema": "omixa.run/1", "runs": session.summaries}))
+            _say("", json_pieces({"schema": "omixa.run/1", "runs": session.summaries}))
+        ring(settings, found, database)
     return max(session.codes, key=_GRAVITY.index)
 
 

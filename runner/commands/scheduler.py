@@ -274,6 +274,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     import uuid
 
     from runner import jobs, windows
+    from runner.commands.bell import ring
     from runner.commands.run import ask, brakes
     from runner.errors import UsageError
     from runner.identity import who
@@ -309,6 +310,7 @@ def run_now(recipe: "Recipe", settings: "Settings", database: "Database", *, yes
     if end.bought is not None:
         told += f", bought {counted(end.bought, 'picture')} for {show(end.billed_micros or 0, workspace.unit)}"
     print(told + (f": {clean(end.reason)}" if end.reason else ""))
+    ring(settings, [recipe], database)
     return int(end.code)
 
 

@@ -305,4 +305,20 @@ JOBS = (
         "elif False:",
         "tests/ledger/test_agenda.py tests/ledger/test_verify.py",
     ),
+    Mutant(
+        "run-by-hand-tells-nothing",
+        "a run by hand tells its alerts",
+        "runner/commands/run.py",
+        "        ring(settings, found, database)\n",
+        "",
+        "tests/run/test_alerts.py -k reached_its_threshold",
+    ),
+    Mutant(
+        "alert-ends-the-run",
+        "how a run ends does not depend on its alerts",
+        "runner/commands/bell.py",
+        "    except KeyboardInterrupt:\n",
+        "    except GeneratorExit:\n",
+        "tests/run/test_alerts.py -k ctrl_c",
+    ),
 )
