@@ -458,24 +458,31 @@ def _where(made: "Plan", tally: "Tally", recipe: "Recipe", session: _Session) ->
     root = session.settings.root
     if len(recipe.steps) == 1:
         return [f"pictures are in {shown(recipe.steps[0].output.folder, root)}"]
+    counts = {"there": "there", "bought now": "bought", "missing": "missing"}
+    if made.count("later"):
+        counts["beyond the limit"] = "later"
     rows = [
-        [one["step"], str(one["there"]), str(one["bought"]), str(one["missing"]), shown(step.output.folder, root)]
+        [one["step"], *(str(one[key]) for key in counts.values()), shown(step.output.folder, root)]
         for one, step in zip(by_step(made, tally), recipe.steps, strict=True)
     ]
-    return [
-        "",
-        *table(["step", "there", "bought now", "missing", "pictures are in"], rows, right={1, 2, 3}).split("\n"),
-    ]
+    right = range(1, len(counts) + 1)
+    return ["", *table(["step", *counts, "pictures are in"], rows, right={*right}).split("\n")]
 
 
 def by_step(made: "Plan", tally: "Tally") -> list[dict[str, Any]]:
-    """How far each step of a recipe has come: how many of its pictures are there, and how many are missing."""
+    """How far each step of a recipe has come: how many of its pictures are there, and how many are missing.
+
+    `later`: how many the plan left out on purpose, beyond the limit. They are not missing: with --reroll, what was
+    bought before stands in their place.
+    """
     found = []
     for part in made.parts:
         wanted, there = made.items.how_many(step=part.name), made.items.how_many("skip", step=part.name)
         bought, restored = (tally.by_step.get((part.name, kind), 0) for kind in ("bought", "restored"))
         there += bought + restored
-        found.append({"step": part.name, "there": there, "bought": bought, "missing": wanted - there})
+        later = made.items.how_many("later", step=part.name)
+        told = {"step": part.name, "there": there, "bought": bought, "missing": wanted - there - later, "later": later}
+        found.append(told)
     return found
 
 

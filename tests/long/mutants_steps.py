@@ -223,6 +223,14 @@ STEPS = (
         "tests/test_check.py -k steps-transparent-jpeg",
     ),
     Mutant(
+        "left-out-is-missing",
+        "what is beyond the limit is not called missing",
+        "runner/commands/run.py",
+        "wanted - there - later",
+        "wanted - there",
+        f"{RUNS} -k beyond_the_limit",
+    ),
+    Mutant(
         "name-is-markup",
         "a name is never markup in a drawing",
         "runner/commands/graph_formats.py",

@@ -1,6 +1,7 @@
 """Recipes of several steps, end to end: at a real endpoint that counts, killed, refused and stopped on their way."""
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -320,6 +321,22 @@ def test_reroll_buys_every_step_again(graph: Graph) -> None:
     assert ended.code == 0, ended
     assert "bought 3 pictures" in ended.out
     assert graph.requests == 6
+
+
+def test_what_is_beyond_the_limit_is_not_called_missing(graph: Graph) -> None:
+    graph.studio.pictures(2)
+    assert graph.run().code == 0
+    told = graph.run("--reroll", "--limit", "2")
+    assert told.code == 0, told
+    (summary,) = re.findall(r"^step +there [^~]*?out/ground$", told.out, re.MULTILINE)
+    assert re.sub(" +", " ", summary).splitlines() == [
+        "step there bought now missing beyond the limit pictures are in",
+        "cut 1 1 0 1 out/cut",
+        "large 1 1 0 1 out/large",
+        "ground 0 0 0 2 out/ground",
+    ]
+    (run,) = json.loads(graph.run("--reroll", "--limit", "1", "--json").out)["runs"]
+    assert run["steps"][1] == {"step": "large", "there": 0, "bought": 0, "missing": 0, "later": 2}
 
 
 def test_a_result_that_the_next_model_cannot_take_is_told(graph: Graph) -> None:
