@@ -455,7 +455,11 @@ def decide(draft: Draft, facts: Facts, model: str, *, reroll: bool = False, orig
 
 def _decide_awaiting(draft: Draft, facts: Facts, origin: Item | None) -> Item:
     """What is made of a result that is still to be bought: only then it is known whether it was bought before."""
-    if origin is None or origin.action == "skip" or (origin.action == "restore" and origin.after is None):
+    if origin is not None and origin.action == "skip":
+        # Its delivered file would do, if it were as it was delivered: it costs nothing, so it is said first.
+        stands = f"and what stands there cannot be read or was changed: {_PUT_RIGHT}"
+        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, whose kept result is gone, {stands}")
+    if origin is None or (origin.action == "restore" and origin.after is None):
         return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, whose kept result is gone: --reroll buys it again")
     if draft.output_size is not None and not _is_ours(draft, facts):
         return Item(draft, "hold", _FOREIGN)
@@ -464,6 +468,7 @@ def _decide_awaiting(draft: Draft, facts: Facts, origin: Item | None) -> Item:
 
 
 _MADE_OF = "made of "
+_PUT_RIGHT = "make it readable or bring it back, for nothing, or --reroll buys it again"
 _FOREIGN = (
     "a file that omixa did not write, or that was changed since, stands at the output path: "
     "move it away, or change [output] name"

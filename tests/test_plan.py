@@ -406,7 +406,11 @@ def test_what_is_the_same_in_steps_is_bought_once() -> None:
     [
         ("hold", "made of `out/a.png`, which is held back: because"),
         ("unsuitable", "made of `out/a.png`, which cannot be made: because"),
-        ("skip", "made of `out/a.png`, whose kept result is gone: --reroll buys it again"),
+        (
+            "skip",
+            "made of `out/a.png`, whose kept result is gone, and what stands there cannot be read or was changed: "
+            "make it readable or bring it back, for nothing, or --reroll buys it again",
+        ),
     ],
 )
 def test_what_cannot_be_made_of_the_earlier_of_two_steps_is_held(action: plan.Action, expected: str) -> None:

@@ -313,6 +313,23 @@ def test_a_kept_result_that_is_gone_is_taken_from_where_it_was_delivered(graph: 
     assert graph.requests == 5
 
 
+def test_what_was_delivered_and_changed_can_be_brought_back_instead_of_paying_again(graph: Graph) -> None:
+    graph.studio.pictures(1)
+    assert graph.run().code == 0
+    shutil.rmtree(graph.studio.root / ".omixa/results")
+    delivered = graph.studio.root / "out/cut/000.png"
+    before = delivered.read_bytes()
+    delivered.write_text("mine")
+    graph.write(text="Soft.")
+    _, large, _ = graph.plan()["items"]
+    assert large["reason"] == (
+        "made of `out/cut/000.png`, whose kept result is gone, and what stands there cannot be read or was changed: "
+        "make it readable or bring it back, for nothing, or --reroll buys it again"
+    )
+    delivered.write_bytes(before)
+    assert graph.actions() == [("cut", "000", "skip"), ("large", "000", "buy"), ("ground", "000", "buy")]
+
+
 def test_reroll_buys_every_step_again(graph: Graph) -> None:
     graph.studio.picture("pictures/a.png", seed=1)
     graph.studio.picture("pictures/b.png", seed=1)
