@@ -459,7 +459,8 @@ def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted
     else:
         message = f"two results would be written to `{output}`: {_told(first, second, root)}"
         apart = _apart(recipe, first, second)
-        hint = f"add `{{{apart}}}` to `name` in `[output]`" if apart else "move one of them to a recipe of its own"
+        table = "[steps.output]" if second.step.name else "[output]"
+        hint = f"add `{{{apart}}}` to `name` in `{table}`" if apart else "move one of them to a recipe of its own"
         if first.step is not second.step:
             message += f", of the steps `{first.step.name}` and `{second.step.name}`"
             hint = "give one of the steps another `folder`"

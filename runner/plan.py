@@ -471,7 +471,7 @@ _MADE_OF = "made of "
 _PUT_RIGHT = "make it readable or bring it back, for nothing, or --reroll buys it again"
 _FOREIGN = (
     "a file that omixa did not write, or that was changed since, stands at the output path: "
-    "move it away, or change [output] name"
+    "move it away, or change `name` of the output"
 )
 
 
