@@ -29,6 +29,7 @@ class Assumption:
     """What a forecast takes for granted of one recipe.
 
     `history`: what the gain was taken from; None: the caller said so. `waiting`: pictures to be bought now.
+    `waiting_worst_micros`: the most that those may cost.
     """
 
     recipe: str
@@ -36,6 +37,12 @@ class Assumption:
     gained_per_day: Fraction
     history: Gain | None
     price: Price
+    waiting_worst_micros: int
+
+    def worst_micros(self, pictures: int) -> int:
+        """The most that so many pictures may cost; of a recipe of several steps, those to come at its dearest step."""
+        ceiling_micros = self.price.ceiling_micros or 0
+        return self.waiting_worst_micros if pictures == self.waiting else pictures * ceiling_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +156,9 @@ def _of(
 
 
 def _assumed(made: Plan, gain: Gain, given: Mapping[str, Fraction]) -> Assumption:
-    if made.recipe in given:
-        return Assumption(made.recipe, made.buy_count, given[made.recipe], None, made.price)
-    return Assumption(made.recipe, made.buy_count, gain.per_day, gain, made.price)
+    per_day, history = (given[made.recipe], None) if made.recipe in given else (gain.per_day, gain)
+    worst_micros = made.worst_micros if made.buy_count else 0
+    return Assumption(made.recipe, made.buy_count, per_day, history, made.price, worst_micros)
 
 
 def _end(last_day: date | None, today: date, zone: str) -> datetime:

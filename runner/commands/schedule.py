@@ -9,8 +9,10 @@ from runner.commands import reading
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from runner.forecast import Slot as Coming
     from runner.ledger.agenda import Slot
     from runner.ledger.database import Database
+    from runner.outlook import Outlook
     from runner.recipe import Recipe
     from runner.settings import Settings
 
@@ -201,6 +203,7 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
     coming = [(slot, one) for one in found for slot in one.forecast.slots if slot.recipe in wanted]
     coming.sort(key=lambda pair: (pair[0].at, pair[0].recipe))
     shown = coming[:limit]
+    over = settings.policy.approval_over
     left_out = [(left.recipe, left.reason) for one in found for left in one.uncounted if left.recipe in wanted]
     broken = wanted - {recipe.name for recipe in recipes}
     left_out += [(name, "it has problems: `omixa check` shows them") for name in sorted(broken)]
@@ -215,6 +218,7 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
                 "fitting": slot.fitting,
                 "expected": exact(slot.expected_micros),
                 "refused_by": slot.refused_by,
+                "needs_approval": over is not None and _worst_micros(slot, one) > over,
             }
             for slot, one in shown
         ]
@@ -227,7 +231,8 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
             slot.recipe,
             counted(slot.wanted, "picture"),
             show(slot.expected_micros, one.currency),
-            "fits" if slot.refused_by is None else f"{slot.fitting} of {slot.wanted} fit: {slot.refused_by}",
+            ("fits" if slot.refused_by is None else f"{slot.fitting} of {slot.wanted} fit: {slot.refused_by}")
+            + _approval(slot, one, over),
         ]
         for slot, one in shown
     ]
@@ -238,6 +243,20 @@ def _next(project: str | None, names: list[str], until: str | None, limit: int, 
         print(f"… and {len(coming) - len(shown)} more (--limit); `omixa forecast` adds them up")
     for recipe, reason in left_out:
         print(f"not counted: {clean(recipe)}: {clean(reason)}")
+
+
+def _worst_micros(slot: "Coming", one: "Outlook") -> int:
+    return next(known for known in one.assumptions if known.recipe == slot.recipe).worst_micros(slot.wanted)
+
+
+def _approval(slot: "Coming", one: "Outlook", over: int | None) -> str:
+    """What a slot waits for before it buys, by the policy; empty: nothing."""
+    from runner.money import show
+
+    worst_micros = _worst_micros(slot, one)
+    if over is None or worst_micros <= over:
+        return ""
+    return f"; waits for an approval of up to {show(worst_micros, one.currency)}"
 
 
 # ---- what was

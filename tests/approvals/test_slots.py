@@ -155,6 +155,20 @@ def test_by_hand_nobody_waits(waiting: Waiting) -> None:
     assert waiting.requests == 0
 
 
+def test_what_comes_says_that_it_waits_for_an_approval_before_it_buys(waiting: Waiting) -> None:
+    studio = waiting.office.studio
+    ahead = ("schedule", "next", "posters", "--limit", "1", "--until", str((datetime.now(UTC) + timedelta(2)).date()))
+    told = studio.omixa(*ahead)
+    assert "  fits; waits for an approval of up to 1.400 USD\n" in told.out, told
+    (slot,) = json.loads(studio.omixa(*ahead, "--json").out)["slots"]
+    assert slot["needs_approval"] is True
+    settings = studio.root / "omixa.toml"
+    settings.write_text(settings.read_text().replace('approval_over = "1.00"', 'approval_over = "1.40"'))
+    assert "approval" not in studio.omixa(*ahead).out
+    (slot,) = json.loads(studio.omixa(*ahead, "--json").out)["slots"]
+    assert slot["needs_approval"] is False
+
+
 def test_a_recipe_that_was_paused_meanwhile_is_not_bought_when_its_approval_comes(waiting: Waiting) -> None:
     office = waiting.office
     paused = office.studio.omixa("schedule", "pause", "posters", "--reason", "holiday")

@@ -193,6 +193,14 @@ APPROVALS = (
         f"{SLOTS} -k nobody_approves",
     ),
     Mutant(
+        "slot-to-come-says-nothing-of-its-approval",
+        "what comes says that it waits for an approval",
+        "runner/commands/schedule.py",
+        "if over is None or worst_micros <= over:",
+        "if over is None or worst_micros > over:",
+        f"{SLOTS} -k what_comes",
+    ),
+    Mutant(
         "approver-put-in-later",
         "an approver that is written into an older run is found",
         VERIFY,

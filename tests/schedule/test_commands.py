@@ -327,6 +327,7 @@ def test_next_shows_only_the_recipes_named_and_counts_the_others_all_the_same(co
                 "fitting": 0,
                 "expected": "0.000000",
                 "refused_by": month,
+                "needs_approval": False,
             }
         ],
         "not_counted": [],
