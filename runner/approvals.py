@@ -4,6 +4,7 @@ Everything that stands in the way is found at once. What two processes could bot
 """
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -177,6 +178,42 @@ def may_still_come(refused: ApprovalRefused) -> bool:
 def waiting_path(settings: Settings, recipe: str, due_at: datetime) -> Path:
     """Where the plan of a slot that waits for its approval stands."""
     return jobs.home(settings) / "waiting" / f"{recipe}-{due_at.astimezone(UTC):%Y%m%dT%H%M%SZ}.plan.json"
+
+
+# How long the plan of a slot is kept that nobody approved: an approver may come late, and wants to see what it was.
+KEPT = timedelta(days=30)
+
+
+def sweep_waiting(settings: Settings, database: Database, *, at: datetime) -> list[Path]:
+    """Remove the plans of slots that were due long ago and by which nothing was ever bought, with their approvals.
+
+    What was bought by stays: the ledger has the digest of what was signed, and the plan says what it was. So does what
+    cannot be read or is not ours. Returns the plans that were removed. Raises LedgerError.
+    """
+    removed = []
+    with suppress(OSError):
+        for path in sorted((jobs.home(settings) / "waiting").iterdir()):
+            due_at = _due_at(path)
+            if due_at is None or at < due_at + KEPT:
+                continue
+            with suppress(OSError, UsageError, DiskError):
+                if ledger_approvals.uses(database, read_plan(path).digest):
+                    continue
+                # The approvals first: alone, nobody would know whose they were.
+                for file in [*approval_files(path), path]:
+                    file.unlink()
+                removed.append(path)
+    return removed
+
+
+def _due_at(path: Path) -> datetime | None:
+    """When the slot was due whose plan this is; None: it is no such plan."""
+    found = re.fullmatch(r"[a-z0-9][a-z0-9._-]*-(\d{8}T\d{6})Z\.plan\.json", path.name)
+    if found is None:
+        return None
+    with suppress(ValueError):
+        return datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return None
 
 
 def waits_for(path: Path, settings: Settings) -> str:

@@ -71,6 +71,7 @@ class Scheduler:
         self._unrecorded: dict[int, End] = {}
         self.is_stopping = False
         self._looked: datetime | None = None
+        self._swept: datetime | None = None
         agenda = Agenda(database, uptime=uptime)
         self.place = Place(agenda, self.uid, who(), now, self._lanes_of, self._tell_recovered, uptime)
         self.watch = Watch(root, agenda, self.uid, self.place.who, log, self._price, consent)
@@ -89,12 +90,22 @@ class Scheduler:
             if self._looked is None or not timedelta() <= at - self._looked < LOOK:
                 self._looked = at
                 found += self.watch.inherit(self.home, at)
+                self._sweep(at)
             found += self._approvals(at)
             found += self.watch.due(at)
         with self._changing:
             self.waiting += found
         self._start(at)
         return self._next(at)
+
+    def _sweep(self, at: datetime) -> None:
+        """Once a day, put away the plans of slots that nobody approved."""
+        if self._swept is not None and timedelta() <= at - self._swept < timedelta(days=1):
+            return
+        self._swept = at
+        assert self.watch.settings is not None
+        with suppress(OmixaError):  # they cost only space
+            approvals.sweep_waiting(self.watch.settings, self.database, at=at)
 
     def _approvals(self, at: datetime) -> list[Due]:
         """Slots that another approval has come for; those that none came for in time end."""

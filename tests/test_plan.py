@@ -408,8 +408,10 @@ def test_what_is_the_same_in_steps_is_bought_once() -> None:
         ("unsuitable", "made of `out/a.png`, which cannot be made: because"),
         (
             "skip",
-            "made of `out/a.png`, whose kept result is gone, and what stands there cannot be read or was changed: "
-            "make it readable or bring it back, for nothing, or --reroll buys it again",
+            (
+                "made of `out/a.png`, whose kept result is gone, and what stands there cannot be read or was changed: "
+                "make it readable or bring it back, for nothing, or --reroll buys it again"
+            ),
         ),
     ],
 )

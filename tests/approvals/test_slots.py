@@ -147,6 +147,28 @@ def test_an_alert_tells_once_that_an_approval_is_needed(waiting: Waiting) -> Non
     assert found[0][0].message == f"recipe posters: the slot of 2026-11-02 09:00 UTC {ASKS}"
 
 
+def test_plans_that_nobody_approved_are_put_away_after_a_month_and_those_bought_by_stay(waiting: Waiting) -> None:
+    office, place = waiting.office, waiting.plan.parent
+    waiting.approve()
+    office.step(minutes=1)
+    assert office.states()[0] == "ran"
+    office.studio.pictures(4)
+    office.step(hours=1)
+    second = place / "posters-20261102T100000Z.plan.json"
+    approval_path(second, "ben").write_text("of no use")
+    others = {place / name: name for name in ("notes.plan.json", "posters-20260101T000000Z.plan.json")}
+    for path, text in others.items():
+        path.write_text(text)
+    bought_by = {waiting.plan, approval_path(waiting.plan, "ben"), *others}
+    office.step(days=29)
+    assert {second, approval_path(second, "ben"), *bought_by} <= set(place.iterdir())
+    office.step(days=2)
+    left = set(place.iterdir())
+    assert bought_by <= left
+    assert not {second, approval_path(second, "ben")} & left
+    assert waiting.requests == 2
+
+
 def test_by_hand_nobody_waits(waiting: Waiting) -> None:
     waiting.office.end()
     ended = waiting.office.studio.omixa("schedule", "run-now", "posters", "--yes")

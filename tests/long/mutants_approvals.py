@@ -201,6 +201,14 @@ APPROVALS = (
         f"{SLOTS} -k what_comes",
     ),
     Mutant(
+        "what-was-signed-put-away",
+        "the plan that something was bought by stays",
+        APPROVALS_FILE,
+        "if ledger_approvals.uses(database, read_plan(path).digest):",
+        "if read_plan(path).digest == '':",
+        f"{SLOTS} -k put_away",
+    ),
+    Mutant(
         "approver-put-in-later",
         "an approver that is written into an older run is found",
         VERIFY,
