@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import reading
@@ -53,7 +54,7 @@ def run(
     """Compare, say what was found, and with `apply` do what the file proves."""
     from pathlib import Path
 
-    from runner.errors import ExitCode
+    from runner.errors import ExitCode, OmixaError
     from runner.reports.output import output
     from runner.reports.reconciled import FORMATS, has_differences, has_open
 
@@ -61,10 +62,17 @@ def run(
         how = _how(invoice, settings)
         account = _account(workspace, how, settings, database)
         told = _compared(Path(file), how, account, complete, days, settings, database)
-        if apply:
-            told = _applied(told, settings, database)
-    with output(out) as stream:
-        FORMATS[format](told, stream)
+        try:
+            # A place that cannot be written to is told before anything is applied.
+            with output(out) as stream:
+                if apply:
+                    told = _applied(told, settings, database)
+                FORMATS[format](told, stream)
+                stream.flush()
+        except (OmixaError, OSError):
+            if told.applied is not None:
+                _say_applied(told.applied, account)
+            raise
     if told.applied is not None:
         _warn(told.applied, account)
     if has_differences(told.found):
@@ -201,6 +209,16 @@ def _applied(told: "Reconciliation", settings: "Settings", database: "Database")
         except OmixaError as error:
             print(f"warning: no checkpoint of the ledger was written: {error.message}", file=sys.stderr)
     return replace(told, applied=done, found=_match(told.file, told.terms, told.account, database))
+
+
+def _say_applied(done: "Applied", account: str) -> None:
+    """What was done, on stderr, where the report that says so could not be written."""
+    from runner.reports.reconciled import done_text
+
+    with suppress(OSError):
+        print(f"applied: {done_text(done)}; only the report of it could not be written:", file=sys.stderr)
+        print("   = help: the same command without --apply writes it, and changes nothing", file=sys.stderr)
+        _warn(done, account)
 
 
 def _warn(done: "Applied", account: str) -> None:

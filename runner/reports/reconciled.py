@@ -80,7 +80,7 @@ def write_text(told: Reconciliation, out: TextIO) -> None:
         rows = [_told(row, file.name) for row in sorted(others, key=_rank)]
         print(f"\n{table(header, rows, right={4, 5, 6})}", file=out)
     if told.applied is not None:
-        print(f"\n{_done(told.applied)}", file=out)
+        print(f"\n{done_text(told.applied)}", file=out)
 
 
 def _rank(row: Row) -> int:
@@ -172,7 +172,8 @@ def what_to_do(row: Row) -> str:
             return "at the edge of these days: expect it on the file beside this one"
 
 
-def _done(done: Applied) -> str:
+def done_text(done: Applied) -> str:
+    """What was applied, in one line."""
     parts = [f"{counted(done.recorded, 'verdict')} recorded", f"{done.already} stood there already"]
     if done.settled:
         parts.append(f"settled {_numbers(done.settled)}")

@@ -535,4 +535,12 @@ REPORTS = (
         'href="https://endpoint.invalid/icon.png"',
         f"{PAGE} -k every_address",
     ),
+    Mutant(
+        "applied-and-unsaid",
+        "what was applied is told although its report cannot be written",
+        "runner/commands/reconcile.py",
+        "            if told.applied is not None:\n                _say_applied(told.applied, account)\n",
+        "",
+        "tests/run/test_reconcile.py -k cannot_be_written",
+    ),
 )

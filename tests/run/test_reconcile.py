@@ -151,3 +151,22 @@ def test_two_processes_at_once_do_what_one_does(
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, (out, err)
     check(studio, invoice, found)
+
+
+def test_what_was_applied_is_told_although_its_report_cannot_be_written(project: tuple[Studio, Path]) -> None:
+    studio, invoice = project
+    ended = studio.omixa("reconcile", str(invoice), "--apply", "--out", "/dev/full")
+    assert (ended.code, ended.out) == (7, ""), ended
+    assert ended.err.startswith("applied: 300 verdicts recorded; 0 stood there already; settled attempts "), ended
+    assert "`/dev/full` cannot be written: No space left on device" in ended.err
+    assert "the same command without --apply writes it, and changes nothing" in ended.err
+    assert studio.states() == {"settled": 285, "released": 15}
+    report = studio.omixa("reconcile", str(invoice))
+    assert (report.code, "both say the same" in report.out) == (0, True), report
+
+
+def test_nothing_is_applied_when_there_is_no_place_for_the_report(project: tuple[Studio, Path]) -> None:
+    studio, invoice = project
+    ended = studio.omixa("reconcile", str(invoice), "--apply", "--out", str(studio.root / "nowhere" / "report.csv"))
+    assert (ended.code, "applied:" in ended.err) == (7, False), ended
+    assert kept(studio.root) == []
