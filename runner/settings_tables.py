@@ -431,7 +431,7 @@ def _encoding(value: str) -> str:
 class InvoiceTable(Declared):
     """Which column of the provider's usage or invoice file says what."""
 
-    workspace: Name | None = Field(
+    workspace: str | None = Field(
         default=None, description="Whose requests the file is about; needed when there are several workspaces."
     )
     format: Literal["csv", "json", "jsonl"] | None = Field(
