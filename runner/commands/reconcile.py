@@ -140,8 +140,9 @@ def _compared(
     zone = how.time_zone or reading.zone_of(account, settings)
     first, last, words = _days(days, zone)
     currency = usage.workspaces(database).get(account) or _declared_currency(account, settings)
-    told = read(file, how, currency)
     terms = Terms(how.within // timedelta(microseconds=1), how.name, first, last, how.complete or complete)
+    # Nothing was billed in those days, somebody says; without days, an empty file is about no time at all.
+    told = read(file, how, currency, may_be_empty=complete and first is not None)
     return Reconciliation(told, terms, account, currency, words, _match(told, terms, account, database))
 
 

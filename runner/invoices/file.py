@@ -64,11 +64,17 @@ def moment_of(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def read(path: Path, how: Invoice, currency: str) -> InvoiceFile:
-    """The lines of a file. `currency`: of the workspace in the ledger. Raises Problems, all there are; UsageError."""
+def read(path: Path, how: Invoice, currency: str, *, may_be_empty: bool = False) -> InvoiceFile:
+    """The lines of a file. `currency`: of the workspace in the ledger. Raises Problems, all there are; UsageError.
+
+    `may_be_empty`: somebody says that all that was billed is in it; otherwise a file without a line is taken for one
+    that did not arrive whole.
+    """
     data = _bytes(path)
     reader = _Reader(path.name, how, currency)
     lines = reader.lines(_text(data, path.name, how.encoding), _kind(path, how))
+    if not lines and not reader.problems and not reader.left_out and not may_be_empty:
+        reader.nothing()
     if reader.problems:
         raise Problems(in_order(reader.problems, path.name))
     return InvoiceFile(path.name, sha256(data).hexdigest(), _keyed(lines), reader.rounded, reader.left_out)
@@ -140,9 +146,12 @@ class _Reader:
             line = self._line(number, record)
             if line is not None:
                 found.append(line)
-        if not found and not self.problems and not self.left_out:
-            self._fault("empty-file", "there is no line in this file", None)
         return found
+
+    def nothing(self) -> None:
+        """A file without a line, which may be half of one."""
+        hint = "get it anew; if nothing was billed, say so with --complete and the days, such as --month 2026-10"
+        self._fault("empty-file", "there is no line in this file", None, hint=hint)
 
     # ---- what the formats share
 

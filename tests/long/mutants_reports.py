@@ -543,4 +543,12 @@ REPORTS = (
         "",
         "tests/run/test_reconcile.py -k cannot_be_written",
     ),
+    Mutant(
+        "half-a-file-believed",
+        "a file without a line is believed only with --complete and the days",
+        "runner/commands/reconcile.py",
+        "may_be_empty=complete and first is not None",
+        "may_be_empty=complete or first is not None",
+        "tests/reports/test_reconcile.py -k without_a_line",
+    ),
 )

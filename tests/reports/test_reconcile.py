@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,22 @@ def test_what_is_not_proved_stays_held(bought: Bought, capsys: pytest.CaptureFix
     assert bought.books.omixa("reconcile", bought.file(), *OCTOBER, "--apply") == 6
     assert f"`omixa resolve {number} …`" in capsys.readouterr().out
     assert {row.attempt_id: row.state for row in bought.books.rows()}[number] == "unknown"
+
+
+def test_a_file_without_a_line_is_believed_only_with_complete_and_the_days(
+    bought: Bought, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = bought.lose()
+    bought.buy(1)
+    bought.lines.clear()
+    for words in ((), OCTOBER, ("--complete",)):
+        assert bought.books.omixa("reconcile", bought.file(), *words) == 2
+        assert "say so with --complete and the days, such as --month 2026-10" in capsys.readouterr().err
+    assert bought.books.omixa("reconcile", bought.file(), "--complete", *OCTOBER, "--apply") == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^only ours +1  0\.039000 +0\.000000 +\+0\.039000$", out, re.MULTILINE), out
+    # It lists nothing before and after, so it proves of an unknown attempt nothing.
+    assert {row.attempt_id: row.state for row in bought.books.rows()}[lost] == "unknown"
 
 
 def test_a_bill_above_the_reservation_stops_the_workspace(bought: Bought, capsys: pytest.CaptureFixture[str]) -> None:
