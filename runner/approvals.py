@@ -19,7 +19,7 @@ from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.errors import DiskError, UsageError
 from runner.identity import author_of_file, git_state, git_user, who
 from runner.ledger import approvals as ledger_approvals
-from runner.ledger import usage
+from runner.ledger import known
 from runner.ledger.database import Database
 from runner.ledger.ends import ledger_uid
 from runner.ledger.values import Approved
@@ -273,7 +273,7 @@ def clear(frozen: Frozen, files: Sequence[Path], settings: Settings, database: D
     if problems or approved is None:
         raise ApprovalRefused(problems)
     # What was approved is a budget like the others, and is shown with them.
-    room = usage.headrooms(
+    room = known.headrooms(
         database, workspace=approved.workspace, zone=plan.workspace.time_zone, caps=[approved.cap], at=at
     )
     return Cleared(approved, recipes, [replace(one, windows=[*one.windows, *room]) for one in plans], wishes)

@@ -12,7 +12,7 @@ from typing import Literal
 from runner import images
 from runner.baton import heavy
 from runner.errors import DiskError
-from runner.ledger import usage
+from runner.ledger import known, usage
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import (
     Reserved,
@@ -286,7 +286,7 @@ def _put(file: Path, draft: Draft, attempt_id: int | None, means: Means) -> str 
                 raise
         return plain
     found = images.digests(draft.output) if draft.output.is_file() and not draft.output.is_symlink() else []
-    ours = usage.delivered(means.ledger.database, draft.output_path)
+    ours = known.delivered(means.ledger.database, draft.output_path)
     if ours not in found and _digest_of(file) not in found:
         raise DiskError(f"`{draft.output}` is a file that omixa did not write, or that was changed since")
     images.write_atomically(file, draft.output, edits=edits)
@@ -344,7 +344,7 @@ def _maker(draft: Draft, result_digest: str, run: RunFacts, means: Means) -> int
     """The attempt that brought a paid picture; None when it need not be known, or is not."""
     if not draft.provenance or draft.key is None:
         return None
-    paid = usage.paid(means.ledger.database, run.workspace, draft.key)
+    paid = known.paid(means.ledger.database, run.workspace, draft.key)
     return None if paid is None or paid.result_digest != result_digest else paid.attempt_id
 
 

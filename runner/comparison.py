@@ -22,7 +22,7 @@ from runner.drafts import draft, key_of_made
 from runner.errors import UsageError
 from runner.forecast import Projection
 from runner.items import Wanted
-from runner.ledger import usage
+from runner.ledger import known
 from runner.ledger.database import Database
 from runner.money import show
 from runner.outlook import Outlook, outlook
@@ -392,7 +392,7 @@ class _Counter:
 
     def _price(self, workspace: Workspace, model: str) -> Price:
         declared = workspace.ceilings.get(model)
-        return usage.price(self.database, workspace=workspace.account, model=model, declared_micros=declared)
+        return known.price(self.database, workspace=workspace.account, model=model, declared_micros=declared)
 
     def _paid(self, recipe: Recipe, workspace: Workspace, drafts: Sequence[Draft]) -> frozenset[str]:
         """What is paid for or held, step by step: of a result that is paid for, it is known what is made of it."""
@@ -400,7 +400,7 @@ class _Counter:
         found: set[str] = set()
         for step in recipe.steps:
             own = [_with_key(recipe, one, results) for one in drafts if one.step == step.name]
-            facts = usage.facts(
+            facts = known.facts(
                 self.database,
                 own,
                 workspace=workspace.account,

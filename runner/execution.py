@@ -19,7 +19,7 @@ from runner.errors import DiskError, OmixaError
 from runner.images.seen import FILE_NAME as SEEN
 from runner.images.seen import forget
 from runner.lanes import Lanes
-from runner.ledger import usage
+from runner.ledger import known
 from runner.ledger.clocks import is_off
 from runner.ledger.values import (
     THIS_APPROVAL,
@@ -610,7 +610,7 @@ def _perform_shared(item: Item, purchase: Purchase, means: Means, control: Contr
     """Perform an item; one that shares another's purchase is restored from what that one has paid for."""
     if item.after is None or item.draft.key is None:
         return perform(item, purchase, means, control)
-    paid = usage.paid(means.ledger.database, purchase.run.workspace, item.draft.key)
+    paid = known.paid(means.ledger.database, purchase.run.workspace, item.draft.key)
     if paid is None:
         return Done(item, "unfinished", f"it waits for `{item.after}`, which was not bought")
     return restore(item, paid.result_digest, purchase.run, means)

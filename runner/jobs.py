@@ -16,7 +16,7 @@ from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.drafts import Drafting, made_of, shown
 from runner.errors import ExitCode, UsageError
 from runner.identity import author_of_file, git_state, who
-from runner.ledger import owners, usage
+from runner.ledger import known, owners
 from runner.ledger.database import Database
 from runner.ledger.values import Approved, RunFacts
 from runner.money import short, show
@@ -179,7 +179,7 @@ def _unchanged(
         return None
     account = settings.workspaces[recipe.workspace].account
     terms = recipe, str(settings.root), str(ledger_path(settings)), account, settings.policy
-    return memory.unchanged(recipe.name, terms, usage.moved(database))
+    return memory.unchanged(recipe.name, terms, known.moved(database))
 
 
 def _expected(batch: list[items.Wanted], quiet: "Unchanged | None") -> list[items.Wanted]:
@@ -232,7 +232,7 @@ def _plan_of(
     """A plan of batches of drafts: one is held at a time. `seen` None: every file is read that counts."""
     workspace = settings.workspaces[recipe.workspace]
     parts = [Part(step.name, step.model, _price(database, workspace, step.model), step.origin) for step in recipe.steps]
-    windows = usage.headrooms(
+    windows = known.headrooms(
         database, workspace=workspace.account, zone=workspace.time_zone, caps=caps_of(workspace, recipe), at=at
     )
     deciding = _Deciding(recipe, parts, windows, workspace, database, results, wishes, seen, quiet)
@@ -264,7 +264,7 @@ def _refuse_unpriced(made: Plan, recipe: Recipe, settings: Settings) -> None:
 
 def _price(database: Database, workspace: Workspace, model: str) -> Price:
     declared = workspace.ceilings.get(model)
-    return usage.price(database, workspace=workspace.account, model=model, declared_micros=declared)
+    return known.price(database, workspace=workspace.account, model=model, declared_micros=declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +301,7 @@ class _Deciding:
         return plan.in_turn(list(decided.values()))
 
     def _facts(self, drafts: Sequence[Draft], part: Part) -> Facts:
-        return usage.facts_of(
+        return known.facts_of(
             self.database,
             drafts,
             workspace=self.workspace.account,
@@ -323,7 +323,7 @@ def _note(decided: Iterable[Item], quiet: "Unchanged") -> None:
 
 def _facts_of_one(one: Draft, recipe: Recipe, step: Step, settings: Settings, means: "Means") -> Facts:
     workspace, results = settings.workspaces[recipe.workspace], means.results
-    return usage.facts(
+    return known.facts(
         means.ledger.database,
         [one],
         workspace=workspace.account,

@@ -10,7 +10,7 @@ from runner.caps import caps_of
 from runner.diagnostics import Problems
 from runner.errors import UsageError
 from runner.forecast import SLOTS_MAX, Forecast, Gain, Grant, Line, Room
-from runner.ledger import agenda, history, usage
+from runner.ledger import agenda, history, known, usage
 from runner.ledger.database import Database, moment
 from runner.ledger.values import Cap
 from runner.plan import Plan, Price
@@ -228,7 +228,7 @@ def _rooms(workspace: Workspace, recipes: Sequence[Recipe], database: Database, 
         ]
     zone = workspace.time_zone
     today = windows.local_day(at, zone)
-    taken = usage.headrooms(database, workspace=workspace.account, zone=zone, caps=caps, at=at)
+    taken = known.headrooms(database, workspace=workspace.account, zone=zone, caps=caps, at=at)
     rooms = []
     for cap, headroom in zip(caps, taken, strict=True):
         used_micros = headroom.settled_micros + headroom.open_micros

@@ -11,7 +11,7 @@ from benchmarks.plan import png
 from runner import drafts, images, items, jobs, pile, plan, shelf
 from runner.diagnostics import Problems
 from runner.item import Item
-from runner.ledger import usage
+from runner.ledger import known
 from runner.project import load
 from tests.planned import NOON, Told, World, told
 
@@ -39,7 +39,7 @@ def all_at_once(world: World, name: str, *, again: bool = False, limit: int | No
     with world.ledger() as database:
         for step in recipe.steps:
             own = [one for one in made if one.step == step.name]
-            facts = usage.facts(
+            facts = known.facts(
                 database,
                 own,
                 workspace=workspace.account,

@@ -59,13 +59,16 @@ def test_what_a_command_needs_is_imported_when_it_runs() -> None:
     assert {"runner.commands.schema", "pydantic"} <= imported("schema")
 
 
-def test_who_only_looks_at_budgets_does_without_sqlalchemy(tmp_path: Path) -> None:
+def test_who_only_looks_at_budgets_or_plans_does_without_sqlalchemy(tmp_path: Path) -> None:
     project = ["-C", str(tmp_path)]
     imported(*project, "init")
     imported(*project, "run", "first")
     found = imported(*project, "budget")
     assert "runner.ledger.standing" in found
     assert "sqlalchemy" not in packages(found)
+    found = imported(*project, "plan")
+    assert "runner.ledger.known" in found
+    assert not packages(found) & {"sqlalchemy", "requests", "urllib3", "cryptography"}
 
 
 def test_a_project_without_contract_files_does_not_load_what_reads_them(tmp_path: Path) -> None:

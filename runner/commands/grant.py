@@ -63,7 +63,7 @@ def _give(project: str | None, amount: str, workspace: str, period: str, until: 
     from runner.caps import caps_of
     from runner.errors import UsageError
     from runner.identity import who
-    from runner.ledger import usage
+    from runner.ledger import known, usage
     from runner.ledger.ledger import Ledger
     from runner.money import declared, show
     from runner.windows import clock, local_text
@@ -93,7 +93,7 @@ def _give(project: str | None, amount: str, workspace: str, period: str, until: 
             at=at,
         )
         cap = next(cap for cap in caps_of(owner) if cap.period == period)
-        room = usage.headrooms(database, workspace=owner.account, zone=owner.time_zone, caps=[cap], at=at)[0]
+        room = known.headrooms(database, workspace=owner.account, zone=owner.time_zone, caps=[cap], at=at)[0]
     lasts = "" if ends is None else f" until {local_text(ends, owner.time_zone)}"
     print(f"grant {number}: {span} of workspace {owner.account} may take {show(micros, owner.unit)} more{lasts}")
     print(f"its cap is {show(room.cap_micros, owner.unit)} now, {show(room.left_micros, owner.unit)} of it left")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.booking import Done
 from runner.errors import OmixaError
-from runner.ledger import usage
+from runner.ledger import known
 from runner.money import short, show
 from runner.terminal import clean
 
@@ -97,7 +97,7 @@ class _Money:
 
     def _ask(self) -> str:
         made = self._made
-        found = usage.headrooms(
+        found = known.headrooms(
             self._database, workspace=made.workspace, zone=made.zone, caps=self._caps, at=datetime.now(UTC)
         )
         if not found:

@@ -1,21 +1,17 @@
 """Reading the ledger: what a plan must know, budgets, attempts, and the rows that reports are made of."""
 
 import json
-import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from pathlib import Path
-from sys import intern
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, bindparam, exists, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, or_, select
 
 from runner import windows
 from runner.images import Stamp
-from runner.images.unchanged import Moved, Position
 from runner.ledger import standing
 from runner.ledger.database import Database, driver_of
 from runner.ledger.tables import (
@@ -28,23 +24,13 @@ from runner.ledger.tables import (
     ENTRIES,
     LEDGER_STATE,
     LIVE_STATES,
-    PRICES,
     RECONCILED,
     RUNS,
     TEXTS,
     WORKSPACES,
 )
 from runner.ledger.values import Cap, Lever, RunFacts, Stopped
-from runner.plan import Before, Declined, Draft, Facts, Headroom, Live, Paid, Price
-
-# Declined for what it is, not for when it was asked: asking again with the same input changes nothing (contract B).
-DECLINED_FOR_GOOD = ("moderated",)
-
-# How many of the newest bills the expected price is the median of.
-MEDIAN_OF = 1001
-
-# How many values one query asks for, in one JSON array.
-CHUNK = 5000
+from runner.plan import Headroom
 
 # Statements are made once: made per call they cost several times what running them does.
 _MOVING = ATTEMPTS.c.state.in_(("reserved", "sent"))
@@ -66,38 +52,6 @@ _OUTPUT_PATHS = select(ATTEMPTS.c.output_path).where(ATTEMPTS.c.run_id == bindpa
 _RUN = select(RUNS).where(RUNS.c.id == bindparam("run"))
 _CURRENCY = select(WORKSPACES.c.currency).where(WORKSPACES.c.name == bindparam("workspace"))
 _OF_WORKSPACE = ATTEMPTS.c.workspace == bindparam("workspace")
-# A table of what is asked for, joined with by index: one statement for any number, without a place for each of them.
-# CROSS JOIN is SQLite's word for "in this order": otherwise it may go through all attempts to save itself the sorting.
-_ASKED = "FROM json_each(:values) AS asked CROSS JOIN"
-_DELIVERED = text(f"SELECT d.output_path, d.result_digest {_ASKED} deliveries AS d ON d.output_path = asked.value")
-_SETTLED = text(
-    f"SELECT a.item_key, a.id, a.ended_at, a.result_digest, a.result_bytes {_ASKED} attempts AS a "
-    "ON a.workspace = :workspace AND a.item_key = asked.value AND a.state = 'settled' "
-    "ORDER BY a.result_digest IS NOT NULL, a.id"
-)
-# All of a workspace: only what is in flight or unknown has a live key.
-_LIVE = select(ATTEMPTS.c.live_key, ATTEMPTS.c.id, ATTEMPTS.c.state).where(
-    _OF_WORKSPACE, ATTEMPTS.c.live_key.is_not(None)
-)
-_DECLINED = text(
-    f"SELECT a.item_key, a.id, a.ended_at, a.message {_ASKED} attempts AS a "  # noqa: S608 - no input
-    "ON a.workspace = :workspace AND a.item_key = asked.value AND a.state = 'released' "
-    "AND a.code IN (SELECT value FROM json_each(:codes)) ORDER BY a.id"
-).bindparams(codes=json.dumps(DECLINED_FOR_GOOD))
-_BEFORE = text(
-    "SELECT a.source_path, a.prompt_name, a.preset_name, a.source_digest, a.prompt_digest, a.negative_digest, "
-    f"a.options, a.model, a.item_key {_ASKED} attempts AS a "
-    "ON a.workspace = :workspace AND a.recipe = :recipe AND a.source_path = asked.value ORDER BY a.id"
-)
-_HIGHEST = select(PRICES.c.highest_micros).where(
-    PRICES.c.workspace == bindparam("workspace"), PRICES.c.model == bindparam("model")
-)
-_NEWEST_BILLS = (
-    select(ATTEMPTS.c.billed_micros)
-    .where(_OF_WORKSPACE, ATTEMPTS.c.model == bindparam("model"), ATTEMPTS.c.state == "settled")
-    .order_by(ATTEMPTS.c.id.desc())
-    .limit(MEDIAN_OF)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,118 +106,6 @@ class UsageRow:
         return held if self.before_state is None else held - self.reserved_micros
 
 
-def facts(
-    database: Database,
-    drafts: Sequence[Draft],
-    *,
-    workspace: str,
-    recipe: str,
-    model: str,
-    declared_micros: int | None,
-    zone: str,
-    caps: Sequence[Cap],
-    at: datetime,
-    is_kept: Callable[[str], bool],
-    is_same_file: Callable[[Path, str], bool],
-) -> Facts:
-    """What the ledger knows about these drafts, read in one consistent view.
-
-    Refusals, and what was asked for before, only of drafts that are not settled: nobody asks it of the others. What was
-    delivered only where something stands.
-    """
-    with database.read() as connection:
-        return _facts(
-            connection,
-            drafts,
-            workspace,
-            recipe,
-            _price(connection, workspace, model, declared_micros),
-            standing.headrooms(driver_of(connection), workspace, zone, caps, at),
-            is_kept,
-            is_same_file,
-        )
-
-
-def facts_of(
-    database: Database,
-    drafts: Sequence[Draft],
-    *,
-    workspace: str,
-    recipe: str,
-    price: Price,
-    windows: Sequence[Headroom],
-    is_kept: Callable[[str], bool],
-    is_same_file: Callable[[Path, str], bool],
-) -> Facts:
-    """As `facts`, where the price and the windows were read before: of one batch of many drafts."""
-    with database.read() as connection:
-        return _facts(connection, drafts, workspace, recipe, price, windows, is_kept, is_same_file)
-
-
-def _facts(
-    connection: Connection,
-    drafts: Sequence[Draft],
-    workspace: str,
-    recipe: str,
-    price: Price,
-    windows: Sequence[Headroom],
-    is_kept: Callable[[str], bool],
-    is_same_file: Callable[[Path, str], bool],
-) -> Facts:
-    keys = {draft.key for draft in drafts if draft.key is not None}
-    # In order, so that neighbours are found in the same page of the index.
-    settled = _settled(connection, workspace, sorted(keys))
-    others = keys - settled.keys()
-    unpaid = [draft.source_path for draft in drafts if draft.key not in settled]
-    return Facts(
-        settled=settled,
-        live=_live(connection, workspace, keys),
-        declined=_declined(connection, workspace, sorted(others)),
-        before=_before(connection, workspace, recipe, unpaid),
-        delivered=_delivered(connection, [draft.output_path for draft in drafts if draft.output_size is not None]),
-        price=price,
-        windows=windows,
-        is_kept=is_kept,
-        is_same_file=is_same_file,
-    )
-
-
-_ENTRY = text("SELECT id, hash FROM entries WHERE id = :id")
-_NEWEST_ENTRY = text("SELECT id, hash FROM entries ORDER BY id DESC LIMIT 1")
-_MOVED = text(
-    "SELECT DISTINCT a.item_key FROM entries AS e JOIN attempts AS a ON a.id = e.attempt_id "
-    "WHERE e.id > :after AND e.id <= :upto"
-)
-
-
-def moved(database: Database) -> Moved:
-    """How far the ledger has come, and which items have been booked since it had come less far."""
-
-    def hash_of(entry: int) -> bytes | None:
-        with database.read() as connection:
-            row = connection.execute(_ENTRY, {"id": entry}).one_or_none()
-            return None if row is None else bytes(row.hash)
-
-    def keys(after: int, upto: int) -> Iterator[str]:
-        with database.read() as connection:
-            yield from connection.execute(_MOVED, {"after": after, "upto": upto}).scalars()
-
-    with database.read() as connection:
-        uid = str(connection.execute(select(LEDGER_STATE.c.uid)).scalar_one())
-        newest = connection.execute(_NEWEST_ENTRY).one_or_none()
-    now = Position(uid, 0, b"") if newest is None else Position(uid, newest.id, bytes(newest.hash))
-    return Moved(now, hash_of, keys)
-
-
-def headrooms(database: Database, *, workspace: str, zone: str, caps: Sequence[Cap], at: datetime) -> list[Headroom]:
-    """The windows of these caps that hold the moment `at`, or the latest reservation's when the clock has gone back.
-
-    Caps are raised by what is granted.
-    """
-    with database.read() as connection:
-        return standing.headrooms(driver_of(connection), workspace, zone, caps, at)
-
-
 def windows_of(database: Database, attempt_id: int) -> list[Headroom]:
     """The windows that an attempt was reserved in, as they stand now; caps as last declared when money was reserved.
 
@@ -297,12 +139,6 @@ def workspaces(database: Database) -> dict[str, str]:
     with database.read() as connection:
         rows = connection.execute(select(WORKSPACES.c.name, WORKSPACES.c.currency).order_by(WORKSPACES.c.name))
         return {row.name: row.currency for row in rows}
-
-
-def price(database: Database, *, workspace: str, model: str, declared_micros: int | None) -> Price:
-    """What one request of a model costs in a workspace."""
-    with database.read() as connection:
-        return _price(connection, workspace, model, declared_micros)
 
 
 def stopped(database: Database, workspace: str, *, at: datetime) -> Stopped | None:
@@ -381,12 +217,6 @@ def unfinished(database: Database, run_id: int) -> list[Row[Any]]:
         return list(connection.execute(_UNFINISHED, {"run": run_id}))
 
 
-def delivered(database: Database, output_path: str) -> str | None:
-    """The digest of what was last delivered to an output path; None: nothing."""
-    with database.read() as connection:
-        return _delivered(connection, [output_path]).get(output_path)
-
-
 def booked(database: Database, attempt_id: int, spooled_as: str) -> tuple[str, str | None] | None:
     """State and result digest of an attempt that is settled, released or unknown, in a run that has ended.
 
@@ -428,12 +258,6 @@ def run_facts(database: Database, run_id: int) -> RunFacts:
         approver=run.approver,
         approval=run.approval,
     )
-
-
-def paid(database: Database, workspace: str, key: str) -> Paid | None:
-    """The purchase of one item; None when it was not bought."""
-    with database.read() as connection:
-        return _settled(connection, workspace, [key]).get(key)
 
 
 def rows(
@@ -656,56 +480,3 @@ def _whole(connection: Connection, attempt: Mapping[Any, Any]) -> dict[str, Any]
 def _text(connection: Connection, digest: str | None) -> str | None:
     found: str | None = connection.execute(select(TEXTS.c.text).where(TEXTS.c.digest == digest)).scalar_one_or_none()
     return found
-
-
-def _in_chunks(connection: Connection, query: TextClause, values: Sequence[str], **names: str) -> Iterator[Row[Any]]:
-    """The rows of a statement that asks for `values`, which may be many."""
-    for start in range(0, len(values), CHUNK):
-        yield from connection.execute(query, {**names, "values": json.dumps(values[start : start + CHUNK])}).all()
-
-
-def _settled(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Paid]:
-    """By item key; of several purchases the newest that brought a picture."""
-    rows = _in_chunks(connection, _SETTLED, keys, workspace=workspace)
-    return {row.item_key: Paid(row.id, intern(row.ended_at[:10]), row.result_digest, row.result_bytes) for row in rows}
-
-
-def _live(connection: Connection, workspace: str, keys: Collection[str]) -> dict[str, Live]:
-    rows = connection.execute(_LIVE, {"workspace": workspace})
-    return {row.live_key: Live(row.id, row.state) for row in rows if row.live_key in keys}
-
-
-def _declined(connection: Connection, workspace: str, keys: Sequence[str]) -> dict[str, Declined]:
-    return {
-        row.item_key: Declined(row.id, row.ended_at[:10], row.message or "")
-        for row in _in_chunks(connection, _DECLINED, keys, workspace=workspace)
-    }
-
-
-def _before(
-    connection: Connection, workspace: str, recipe: str, source_paths: Sequence[str]
-) -> dict[tuple[str, str, str], Before]:
-    """The newest attempt at each place (source path, prompt name, preset name) of a recipe."""
-    paths = list(dict.fromkeys(source_paths))
-    return {
-        (row.source_path, row.prompt_name, row.preset_name): Before(
-            row.source_digest,
-            row.prompt_digest,
-            row.negative_digest,
-            json.loads(row.options),
-            row.model,
-            row.item_key,
-        )
-        for row in _in_chunks(connection, _BEFORE, paths, workspace=workspace, recipe=recipe)
-    }
-
-
-def _delivered(connection: Connection, output_paths: Sequence[str]) -> dict[str, str]:
-    return {row.output_path: row.result_digest for row in _in_chunks(connection, _DELIVERED, output_paths)}
-
-
-def _price(connection: Connection, workspace: str, model: str, declared_micros: int | None) -> Price:
-    names = {"workspace": workspace, "model": model}
-    highest = connection.execute(_HIGHEST, names).scalar_one_or_none()
-    billed = list(connection.execute(_NEWEST_BILLS, names).scalars())
-    return Price(declared_micros, highest, statistics.median_low(billed) if billed else None)

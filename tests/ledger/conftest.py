@@ -128,9 +128,9 @@ class Desk:
 
     def balance(self, cap: Cap = MONTH) -> tuple[int, int]:
         """Open and settled micro-units of the window of `cap` that holds the moment now."""
-        from runner.ledger import usage
+        from runner.ledger import known
 
-        window = usage.headrooms(
+        window = known.headrooms(
             self.ledger.database, workspace=self.run.workspace, zone=self.run.zone, caps=[cap], at=self.at
         )[0]
         return window.open_micros, window.settled_micros

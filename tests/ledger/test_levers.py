@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from runner.errors import UsageError
-from runner.ledger import database, migrate, usage
+from runner.ledger import database, known, migrate, usage
 from runner.ledger.ledger import Ledger
 from runner.ledger.values import Cap, FirstOfPrice, Refusal, Reserved, Stopped, Unpriced
 from tests.ledger.conftest import MONTH, RUN, Desk, asked
@@ -142,7 +142,7 @@ def test_a_grant_can_be_ended_before_its_time_once(desk: Desk) -> None:
 
 def test_a_budget_shows_its_cap_with_what_is_granted(desk: Desk) -> None:
     grant(desk, 1_000)
-    rooms = usage.headrooms(desk.ledger.database, workspace="studio", zone=RUN.zone, caps=[EXACT], at=desk.at)
+    rooms = known.headrooms(desk.ledger.database, workspace="studio", zone=RUN.zone, caps=[EXACT], at=desk.at)
     assert rooms[0].cap_micros == 40_000
 
 

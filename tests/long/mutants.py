@@ -853,10 +853,11 @@ MUTANTS = (
         "connections-used-again",
         "every request has a connection of its own",
         "runner/providers/omixa.py",
-        "            connection = _PlainConnection(*place)\n        try:\n            connection.connect()\n",
+        "            connection = _PlainConnection(*place)\n        try:\n            with CONNECT.wait():\n"
+        "                connection.connect()\n",
         "            connection = self.__dict__.setdefault('kept', _PlainConnection(*place))\n"
         "            connection.close = lambda: None\n"
-        "        try:\n            connection.sock or connection.connect()\n",
+        "        try:\n            if True:\n                connection.sock or connection.connect()\n",
         "tests/providers/test_omixa.py -k connection_of_its_own",
     ),
     Mutant(

@@ -32,8 +32,8 @@ STEPS = (
         "waits-for-ever",
         "a worker that waits for a result ends when the run does",
         TURNS,
-        "            while not is_ending():\n",
-        "            while True:\n",
+        "        while not is_ending():\n",
+        "        while True:\n",
         f"{OF_TURNS} -k never_taken",
     ),
     Mutant(

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from runner import images, recovery
 from runner.booking import Means
 from runner.errors import LedgerError, UsageError
-from runner.ledger import balance_check, owners, usage
+from runner.ledger import balance_check, known, owners, usage
 from runner.ledger.clocks import Uptime
 from runner.ledger.database import moment, open_database
 from runner.ledger.ledger import Ledger
@@ -363,7 +363,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for number, a in self.attempts.items()
         }
         at = datetime.fromisoformat(self.now())
-        found = usage.headrooms(self.databases[1], workspace=RUN.workspace, zone=RUN.zone, caps=CAPS, at=at)
+        found = known.headrooms(self.databases[1], workspace=RUN.workspace, zone=RUN.zone, caps=CAPS, at=at)
         assert [room.settled_micros + room.open_micros for room in found] == [
             self.taken(cap, self.day()) for cap in CAPS
         ]
