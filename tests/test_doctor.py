@@ -265,6 +265,31 @@ def test_problems_of_recipes_are_counted_as_check_counts_them(
     assert found["recipes"]["message"] == f"3 recipes: {counted} problems"
 
 
+def test_a_schema_of_another_version_is_a_warning_with_the_command_that_writes_it_anew(
+    project: Path, doctor: Callable[[], Checked], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor()["schema"]["message"] == "2 schemas for editors, as this version writes them"
+    schema = project / "schema/recipe.schema.json"
+    edit(project, "schema/recipe.schema.json", '"canary"', '"canaries"')
+    found = doctor()
+    assert (found.code, found.bad) == (0, {"schema": "warn"})
+    assert found["schema"]["message"].startswith("`schema/recipe.schema.json` is not what this version")
+    assert found["schema"]["help"] == f"omixa schema recipe --out {schema}"
+    assert main(["--project", str(project), *str(found["schema"]["help"]).split()[1:]]) == 0
+    capsys.readouterr()
+    assert doctor()["schema"]["status"] == "ok"
+    # A model that came since is one that editors would flag.
+    (project / "contracts").mkdir()
+    contract = (Path(__file__).parents[1] / "contracts/image-core.toml").read_text().partition("\n")[2]
+    (project / "contracts/new.toml").write_text(contract)
+    assert [one["help"].split()[2] for one in doctor().checks if one["name"] == "schema"] == ["settings", "recipe"]
+    schema.unlink()
+    (project / "contracts/new.toml").unlink()
+    assert doctor()["schema"]["message"] == "`schema/recipe.schema.json` is not there, and editors go by it"
+    edit(project, "recipes/first.toml", "#:schema ../schema/recipe.schema.json", "#:schema https://example.org/r.json")
+    assert doctor()["schema"]["message"] == "1 schema for editors, as this version writes them"
+
+
 def test_a_project_without_recipes_is_a_warning(project: Path, doctor: Callable[[], Checked]) -> None:
     (project / "recipes/first.toml").unlink()
     found = doctor()

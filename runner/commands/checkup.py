@@ -17,7 +17,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from runner import __version__, images, items, tomlfile
+from runner import __version__, images, items, known_models, tomlfile
+from runner import recipe as recipes_module
+from runner.commands.schema import schema_text
 from runner.diagnostics import Problem, Problems, masked
 from runner.drafts import shown
 from runner.errors import DiskError, ExitCode, LedgerError, UsageError
@@ -33,7 +35,7 @@ from runner.ledger.database import (
     sqlite_module,
 )
 from runner.money import show
-from runner.project import find_root, load_all, recipe_paths
+from runner.project import contracts, find_root, load_all, recipe_paths
 from runner.providers.key import read_key
 from runner.recipe import Recipe
 from runner.settings import LedgerSettings, Settings, Workspace, ledger_path
@@ -87,6 +89,7 @@ def examine(project: str | None, versions: Mapping[str, str]) -> list[Check]:
     checks.append(Check("project", "ok", f"`{root}`"))
     settings, recipes, problems = load_all(root, [])
     checks += _declarations(root, settings, recipes, problems)
+    checks += _schemas(root)
     if settings is not None:
         for workspace in settings.workspaces.values():
             checks += _workspace(workspace, settings)
@@ -151,6 +154,53 @@ def _counted(name: str, what: str, problems: list[Problem]) -> Check:
     if not problems:
         return Check(name, "ok", message)
     return Check(name, "fail" if errors else "warn", message, "`omixa check` shows them all", ExitCode.INVALID)
+
+
+def _schemas(root: Path) -> Iterator[Check]:
+    """Whether the schemas in the project that its files name for editors are what this program would write now."""
+    named: dict[Path, str] = {}
+    folders = ((recipes_module.FOLDER, "recipe"), (known_models.FOLDER, "contract"))
+    files = [(root / FILE_NAME, "settings")]
+    files += [(path, kind) for folder, kind in folders for path in sorted((root / folder).glob("*.toml"))]
+    for path, kind in files:
+        schema = _named_schema(path)
+        if schema is not None:
+            named.setdefault(schema, kind)
+    if not named:
+        return
+    try:
+        known = contracts(str(root))
+    except Problems:
+        return  # told above; until they are right, nobody knows what a schema should say
+    stale = [(path, kind) for path, kind in sorted(named.items()) if not _is_fresh(path, schema_text(kind, known))]
+    for path, kind in stale:
+        what = "is not what this version and this project's contracts say" if path.is_file() else "is not there"
+        message = f"`{shown(path, root)}` {what}, and editors go by it"
+        yield Check("schema", "warn", message, f"omixa schema {kind} --out {shlex.quote(str(path))}")
+    if not stale:
+        yield Check("schema", "ok", f"{counted(len(named), 'schema')} for editors, as this version writes them")
+
+
+def _named_schema(path: Path) -> Path | None:
+    """The schema that the `#:schema` line of a file names; None: none, or one that is not a file here."""
+    try:
+        text = tomlfile.read_regular(path, tomlfile.BYTES_MAX, links=False).decode("utf-8-sig", "replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            return None
+        place = line.removeprefix("#:schema").strip()
+        if line.startswith("#:schema") and place and "://" not in place:
+            return Path(os.path.normpath(path.parent / place))
+    return None
+
+
+def _is_fresh(path: Path, text: str) -> bool:
+    try:
+        return tomlfile.read_regular(path, 2 * len(text.encode()), links=True).decode("utf-8", "replace") == text
+    except OSError:
+        return False
 
 
 def _ledger_url(root: Path) -> str:

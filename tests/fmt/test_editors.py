@@ -31,12 +31,12 @@ UNSEEN = {
         *("prompt-file-missing", "prompt-file-outside", "prompt-file-too-long"),
     },
     "the pictures": {
-        *("output-is-source", "output-over-source", "same-picture-twice", "two-formats-one-output"),
+        *("output-is-source", "output-over-source", "same-picture-twice", "steps-one-output", "two-formats-one-output"),
         *("two-presets-one-output", "two-recipes-one-output", "two-sources-one-output"),
     },
     "another place": {
         *("jitter-as-long-as-interval", "policy-broken", "preset-unknown", "prompt-not-named", "prompt-unknown"),
-        *("settings-plaintext", "workspace-unknown"),
+        *("settings-invoice-workspace", "settings-plaintext", "steps-transparent-jpeg", "workspace-unknown"),
     },
     "the inside of a text": {
         *("key-in-recipe", "negative-too-long", "output-name-placeholder", "output-name-traversal"),

@@ -144,4 +144,12 @@ RECIPES = (
         "model_config = ConfigDict()",
         "tests/fmt/test_editors.py -k what_a_workspace_needs",
     ),
+    Mutant(
+        "old-schema-unsaid",
+        "a schema of another version is told",
+        "runner/commands/checkup.py",
+        '"utf-8", "replace") == text',
+        '"utf-8", "replace") != ""',
+        "tests/test_doctor.py -k another_version",
+    ),
 )
