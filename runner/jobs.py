@@ -417,6 +417,11 @@ def canary_stop(made: Plan, tally: "Tally") -> "Stop | None":
 
     unit = made.currency
     bought = tally.canary or []
+    if not bought and tally.counts.get("restored") and not (tally.trouble_counts or tally.left):
+        message = "another run has bought the canary meanwhile, so this one saw no price; the others are not bought"
+        return Stop(
+            "canary", message, f"`omixa plan {made.recipe}` shows what is left, by what was billed; then run again"
+        )
     if not bought or any(kind != "bought" for kind in tally.trouble_counts):
         again = f"look at them, then `omixa run {made.recipe}` buys the others"
         return Stop("canary", "not every picture of the canary came, so the others are not bought", again)

@@ -321,4 +321,12 @@ JOBS = (
         "    except GeneratorExit:\n",
         "tests/run/test_alerts.py -k ctrl_c",
     ),
+    Mutant(
+        "canary-of-another-called-missing",
+        "a canary that another run has bought is not called missing",
+        "runner/jobs.py",
+        'if not bought and tally.counts.get("restored") and not',
+        "if not bought and False and not",
+        "tests/run/test_levers.py -k bought_meanwhile",
+    ),
 )

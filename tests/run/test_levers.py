@@ -2,8 +2,12 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -115,6 +119,43 @@ def test_a_canary_that_does_not_come_stops_the_rest(open_studio: Callable[..., S
     assert ended.code == 3, ended
     assert "not every picture of the canary came" in ended.out
     assert studio.endpoint.counts().requests == 1
+
+
+def read_all(terminal: int) -> None:
+    """What a terminal shows, until nobody writes to it any more: a full one would hold its writer up."""
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_a_canary_that_another_run_has_bought_meanwhile_is_not_called_missing(studio: Studio) -> None:
+    studio.pictures(3)
+    ours, theirs = os.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "runner", "--project", str(studio.root), "run", "posters", "--canary", "1"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env=os.environ | {"STUDIO_KEY": KEY},
+    )
+    asked = b""
+    while b"[y/N]" not in asked:
+        asked += os.read(ours, 4096)
+    assert studio.run("--limit", "1").code == 0
+    os.write(ours, b"y\n")
+    reader = threading.Thread(target=read_all, args=(ours,), daemon=True)
+    reader.start()
+    out, _ = asking.communicate(timeout=60)
+    assert asking.returncode == 3, out
+    assert "stopped: another run has bought the canary meanwhile, so this one saw no price" in out
+    assert "`omixa plan posters` shows what is left, by what was billed; then run again" in out
+    assert studio.endpoint.counts().requests == 1
+    assert studio.run("--canary", "1").code == 0
+    assert studio.endpoint.counts().requests == 3
+    os.close(theirs)
+    reader.join(60)
+    os.close(ours)
 
 
 def test_an_endpoint_that_contradicts_the_clock_stops_until_it_is_confirmed(studio: Studio) -> None:
