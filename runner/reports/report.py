@@ -264,6 +264,8 @@ def _checked(name: str) -> str:
         return name
     closest = did_you_mean(name, [*KEYS, LABEL])
     known = f"known: {', '.join(f'`{key}`' for key in KEYS)} and `{LABEL}NAME`"
+    if name == "step":  # a word of recipes, so it is asked for
+        known = f"the ledger has no steps; `model`, `prompt` or `preset` tells most of them apart; {known}"
     if closest is None:
         raise UsageError(f"a report cannot be grouped by `{name}`", known)
     if closest == LABEL:

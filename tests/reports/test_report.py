@@ -120,6 +120,12 @@ def test_an_unknown_key_is_refused_with_the_known_ones(found: str) -> None:
     assert all(key in f"{raised.value.message} {raised.value.hint}" for key in ("`day`", "`label:NAME`"))
 
 
+def test_who_asks_for_steps_is_told_what_tells_them_apart() -> None:
+    with pytest.raises(UsageError, match="a report cannot be grouped by `step`") as caught:
+        parse_keys(["recipe,step"])
+    assert (caught.value.hint or "").startswith("the ledger has no steps; `model`, `prompt` or `preset` tells most of")
+
+
 def test_keys_are_comma_separated_or_repeated_and_each_counts_once() -> None:
     assert parse_keys(["month, recipe", "label:client", "recipe"]) == ("month", "recipe", "label:client")
 
