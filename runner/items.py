@@ -460,7 +460,8 @@ def _collision(recipe: Recipe, settings: Settings, first: Wanted, second: Wanted
         message = f"two results would be written to `{output}`: {_told(first, second, root)}"
         apart = _apart(recipe, first, second)
         table = "[steps.output]" if second.step.name else "[output]"
-        hint = f"add `{{{apart}}}` to `name` in `{table}`" if apart else "move one of them to a recipe of its own"
+        listed = " and ".join(f"`{{{name}}}`" for name in apart)
+        hint = f"add {listed} to `name` in `{table}`" if apart else "move one of them to a recipe of its own"
         if first.step is not second.step:
             message += f", of the steps `{first.step.name}` and `{second.step.name}`"
             hint = "give one of the steps another `folder`"
@@ -483,14 +484,26 @@ def _told(first: Wanted, second: Wanted, root: Path) -> str:
     return " and ".join(names)
 
 
-def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> str | None:
-    """The placeholder that would tell the two apart, or None."""
+def _apart(recipe: Recipe, first: Wanted, second: Wanted) -> list[str]:
+    """The placeholder that would tell the two apart, or none.
+
+    Where that is the prompt or the preset, and a source is bought with several of the other too, both: they would be
+    the next to collide.
+    """
     ours, theirs = (
         _placeholders(recipe, one.source_folder, one.rel, one.prompt, one.preset) for one in (first, second)
     )
     used = second.step.output.name
     different = [name for name in ours if ours[name].casefold() != theirs[name].casefold()]
-    return next((name for name in different if f"{{{name}}}" not in used), None)
+    found = [name for name in different if f"{{{name}}}" not in used][:1]
+    sources = second.step.sources
+    many = {
+        "prompt": any(len(source.prompts) > 1 for source in sources),
+        "preset": any(len(source.presets) > 1 for source in sources),
+    }
+    if found and found[0] in many:
+        found = [name for name in many if name in found or (many[name] and f"{{{name}}}" not in used)]
+    return found
 
 
 def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) -> Iterator[Problem]:

@@ -32,7 +32,8 @@ UNSEEN = {
     },
     "the pictures": {
         *("output-is-source", "output-over-source", "same-picture-twice", "steps-one-output", "two-formats-one-output"),
-        *("two-presets-one-output", "two-recipes-one-output", "two-sources-one-output"),
+        *("two-presets-one-output", "two-prompts-and-presets-one-output", "two-recipes-one-output"),
+        "two-sources-one-output",
     },
     "another place": {
         *("jitter-as-long-as-interval", "policy-broken", "preset-unknown", "prompt-not-named", "prompt-unknown"),
