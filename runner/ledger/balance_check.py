@@ -61,10 +61,10 @@ def check_balances(database: Database) -> list[str]:
 
 def wrong_balances(connection: Connection, only: Collection[int] | None = None) -> list[str]:
     """The same, inside a transaction. `only`: the attempts to look at; None: all."""
-    return _windows_off(connection) + ([] if only is not None and not only else _attempts_off(connection, only))
+    return windows_off(connection) + ([] if only is not None and not only else attempts_off(connection, only))
 
 
-def _windows_off(connection: Connection) -> list[str]:
+def windows_off(connection: Connection) -> list[str]:
     """Balances against the attempts that are booked in a window, and against those that belong there by their day."""
     window = BUDGET_WINDOWS.c
     query = (
@@ -122,7 +122,8 @@ def among(number: ColumnElement[int], only: Collection[int] | None) -> list[Colu
     return [number.in_(select(func.json_each(json.dumps(list(only))).table_valued("value").c.value))]
 
 
-def _attempts_off(connection: Connection, only: Collection[int] | None) -> list[str]:
+def attempts_off(connection: Connection, only: Collection[int] | None) -> list[str]:
+    """Every attempt that is not the sum of its entries, in words. `only`: the attempts to look at; None: all."""
     added = select(
         ENTRIES.c.attempt_id,
         func.sum(ENTRIES.c.open_micros).label("open_sum"),

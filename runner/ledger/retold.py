@@ -40,7 +40,7 @@ _BEFORE = framed(bytes(HASH_BYTES))[:-HASH_BYTES]  # the length of the hash of t
 
 
 class Retold(NamedTuple):
-    """What the entries of an attempt must be. Facts are canonical JSON; amounts are micro-units.
+    """What the entries of an attempt must be. Facts are canonical JSON, so ASCII; amounts are micro-units.
 
     `reserve` is what stands before and after the numbers of its windows. `end`: the facts of its last entry, before
     and after where a delivery would stand, None while it is reserved or sent. `delivery`: that of a picture that was
@@ -51,9 +51,20 @@ class Retold(NamedTuple):
     sent_at: str | None
     reserved_micros: int
     billed_micros: int
-    reserve: tuple[bytes, bytes]
-    end: tuple[bytes, bytes] | None
-    delivery: tuple[bytes, bytes] | None
+    reserve: tuple[str, str]
+    end: tuple[str, str] | None
+    delivery: tuple[str, str] | None
+
+    def ended(self, *, brings: bool) -> str:
+        """The facts of its last entry. `brings`: a delivery to a place where none was before stands in them.
+
+        Raises TypeError when there is no last entry, or no delivery.
+        """
+        begin, rest = self.end  # type: ignore[misc]
+        if not brings:
+            return f"{begin}{rest}"
+        before, after = self.delivery  # type: ignore[misc]
+        return f"{begin}{before}0{after}{rest}"
 
 
 class Known(dict[Any, Any]):
@@ -97,7 +108,7 @@ class Retelling:
             f'"run_id":{run_id!r},"source_bytes":{source_bytes!r},"source_digest":{text_of(source_digest)},'
             f'"source_path":{text_of(source_path)},"state":"reserved","windows":['
         )
-        reserve = before.encode(), f'],"workspace":{few[workspace]}}}'.encode()
+        reserve = before, f'],"workspace":{few[workspace]}}}'
         came = row[_CAME:]
         live_key, state, sent_at, _, billed = came[:5]
         if live_key is not None and live_key != item_key:
@@ -110,7 +121,7 @@ class Retelling:
         end = self._end(came, item, path)
         return None if end is None else Retold(state, sent_at, reserved, billed or 0, reserve, *end)
 
-    def _end(self, came: Any, item: str, path: str) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes] | None] | None:
+    def _end(self, came: Any, item: str, path: str) -> tuple[tuple[str, str], tuple[str, str] | None] | None:
         """The facts of the last entry, and a delivery in them; None: no program leaves such a row."""
         (_, state, _, ended_at, billed, billed_text, breach, code, message) = came[:9]
         (status, request_id, headers, body_head, result, size, width, height, remark) = came[9:]
@@ -135,14 +146,14 @@ class Retelling:
                 f'"result_height":{_number(height)},"result_width":{_number(width)},'
             )
         end = (
-            f'{{{settled}{body}{breached}"code":{self._few[code]},'.encode(),
-            f'{ended}{head}{live}"message":{secret(message)},{noted}{asked}{shown}"state":"{state}"{last}}}'.encode(),
+            f'{{{settled}{body}{breached}"code":{self._few[code]},',
+            f'{ended}{head}{live}"message":{secret(message)},{noted}{asked}{shown}"state":"{state}"{last}}}',
         )
         if result is None:
             return end, None
         return end, (
-            f'"delivery":{{"item_key":"{item}","output_path":{path},"replaces":'.encode(),
-            f',"result_digest":{text_of(result)}}},'.encode(),
+            f'"delivery":{{"item_key":"{item}","output_path":{path},"replaces":',
+            f',"result_digest":{text_of(result)}}},',
         )
 
     def _secret(self, value: str | None) -> str:
@@ -185,10 +196,10 @@ class Heads:
     def __init__(self, ledger: str) -> None:
         """`ledger`: its identity."""
         self.ledger = ledger
-        self._texts = Known(_framed_text)
+        self._texts = Known(framed_text)
         self._rests = Known(_rest)
-        version, of = framed(VERSION), _framed_text(ledger)
-        self._chains = Known(lambda name: version + of + _framed_text(name))
+        version, of = framed(VERSION), framed_text(ledger)
+        self._chains = Known(lambda name: version + of + framed_text(name))
 
     def of(self, row: Any, before: bytes) -> bytes:
         """`row`: at, chain, attempt, kind, open, settled, who, note, seq. `before`: the hash of the entry before.
@@ -215,11 +226,12 @@ class Heads:
         )
 
 
-def _framed_text(value: str) -> bytes:
+def framed_text(value: str) -> bytes:
+    """A text as a field of a payload."""
     return framed(value.encode("utf-8", "surrogatepass"))
 
 
 def _rest(told: tuple[int, int, str, str | None]) -> bytes:
     opened, settled, who, note = told
-    parts = framed(b"%a" % opened), framed(b"%a" % settled), _framed_text(who)
-    return b"".join((*parts, _NONE if note is None else _framed_text(note)))
+    parts = framed(b"%a" % opened), framed(b"%a" % settled), framed_text(who)
+    return b"".join((*parts, _NONE if note is None else framed_text(note)))

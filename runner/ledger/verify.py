@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, te
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from runner.ledger import chain, totals
-from runner.ledger.balance_check import among, wrong_balances
+from runner.ledger.balance_check import among, attempts_off, windows_off
 from runner.ledger.balances import joined_digest
+from runner.ledger.beside import Answers, Question, views
 from runner.ledger.chain import Identity
 from runner.ledger.database import Database, driver_of
 from runner.ledger.facts import PURGED, attempt_facts, is_purged
-from runner.ledger.lives import Lives, stream
+from runner.ledger.lives import Lives, blocks, stream
 from runner.ledger.multiset import Standing
 from runner.ledger.retold import ENDS, Heads
 from runner.ledger.tables import (
@@ -36,11 +37,14 @@ from runner.ledger.tables import (
     TRIGGERS,
     WORKSPACES,
 )
+from runner.ledger.usual import Usual
 from runner.trail.merkle import Frontier
 from runner.trail.payload import FIRST, Entry, decode, facts_of, leaf_hash
 
 # How many faults are told; whoever changed more has been found out.
 FAULTS_MAX = 20
+# From so many entries on, a second connection and a thread are worth their millisecond.
+BESIDE_FROM = 5000
 _ROWS = 1000
 
 
@@ -80,6 +84,17 @@ class ChainEnd:
             self._frontier.extend(self._new)
             self._new.clear()
 
+    def add_all(self, leaves: list[bytes], opened: int, settled: int) -> None:
+        """Many more: their hashes, and the changes of money by all of them."""
+        self.head = leaves[-1]
+        self.size += len(leaves)
+        self.open_micros += opened
+        self.settled_micros += settled
+        self._new += leaves
+        if len(self._new) >= _ROWS:
+            self._frontier.extend(self._new)
+            self._new.clear()
+
     @property
     def frontier(self) -> Frontier:
         """The tree over all entries."""
@@ -111,16 +126,26 @@ class Verified:
             self.faults.append(text)
 
 
-def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = True, reading: bool = False) -> Verified:
+def verify(
+    database: Database,
+    seen: Sequence[Seen] = (),
+    *,
+    balances: bool = True,
+    reading: bool = False,
+    beside: bool | None = None,
+) -> Verified:
     """Check everything against the chain, and the chain against checkpoints kept elsewhere. Raises LedgerError.
 
     Without `balances`, whether the balances add up is left out. An entry is only read when it is not just the bytes
     that its columns and rows make; with `reading` every one is, which finds the same and takes several times as long.
+    `beside`: whether SQLite's own part goes on at the same time, in a thread; None: when there are many entries.
     """
     found = Verified()
-    with database.read() as connection:
+    two = beside if beside is not None else _is_large(database)
+    with views(database, two=two) as (connection, other):
         try:
-            _verify(connection, found, seen, balances=balances, reading=reading)
+            with Answers(connection, other, _questions(balances=balances)) as answers:
+                _verify(connection, found, seen, answers, balances=balances, reading=reading)
         except (ValueError, TypeError, LookupError, AttributeError, SQLAlchemyError) as error:
             if isinstance(error, DBAPIError):
                 raise
@@ -129,7 +154,21 @@ def verify(database: Database, seen: Sequence[Seen] = (), *, balances: bool = Tr
     return found
 
 
-def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, balances: bool, reading: bool) -> None:
+def _is_large(database: Database) -> bool:
+    with database.read() as connection:
+        newest: int | None = connection.execute(select(func.max(ENTRIES.c.id))).scalar_one()
+    return newest is not None and newest >= BESIDE_FROM
+
+
+def _verify(
+    connection: Connection,
+    found: Verified,
+    seen: Sequence[Seen],
+    answers: Answers,
+    *,
+    balances: bool,
+    reading: bool,
+) -> None:
     who_am_i = chain.identity(connection)
     tables = _Tables(connection, found)
     lives = Lives(driver_of(connection), who_am_i.key, tables.delivered)
@@ -139,18 +178,40 @@ def _verify(connection: Connection, found: Verified, seen: Sequence[Seen], *, ba
     left, tables.named = lives.left()
     _attempts(connection, who_am_i, tables, left, found)
     tables.counted(left)
-    _texts(connection, found)
-    for price in connection.execute(_WRONG_PRICES):
-        found.fault(f"prices of {price.model} in workspace {price.workspace} are not those of its attempts")
-    # An attempt that is what its entries make it is also what they add up to.
-    for wrong in [*wrong_balances(connection, left), *totals.wrong(connection)] if balances else ():
-        found.fault(wrong)
-    if _schema(connection) != _SCHEMA:
-        found.fault("the file has other tables, indexes or triggers than the program's migrations make")
-    # An index that leaves rows out shows different rows to different questions.
-    for line in connection.execute(text(f"PRAGMA integrity_check({FAULTS_MAX})")).scalars():
-        if line != "ok":
-            found.fault(f"the file is damaged: {line}")
+    for question in _questions(balances=balances):
+        for wrong in answers.to(question):
+            found.fault(wrong)
+        # An attempt that is what its entries make it is also what they add up to.
+        if question is windows_off and left != []:
+            for wrong in attempts_off(connection, left):
+                found.fault(wrong)
+
+
+# ---- what SQLite looks at by itself
+
+
+def _questions(*, balances: bool) -> list[Question]:
+    """Each finds faults, in words, in the order in which they are told."""
+    return [_wrong_texts, _wrong_prices, *((windows_off, totals.wrong) if balances else ()), _wrong_schema, _damage]
+
+
+def _wrong_prices(connection: Connection) -> list[str]:
+    return [
+        f"prices of {price.model} in workspace {price.workspace} are not those of its attempts"
+        for price in connection.execute(_WRONG_PRICES)
+    ]
+
+
+def _wrong_schema(connection: Connection) -> list[str]:
+    if _schema(connection) == _SCHEMA:
+        return []
+    return ["the file has other tables, indexes or triggers than the program's migrations make"]
+
+
+def _damage(connection: Connection) -> list[str]:
+    """An index that leaves rows out shows different rows to different questions."""
+    lines = connection.execute(text(f"PRAGMA integrity_check({FAULTS_MAX})")).scalars()
+    return [f"the file is damaged: {line}" for line in lines if line != "ok"]
 
 
 def _schema(connection: Connection) -> set[tuple[str, str, str]]:
@@ -210,30 +271,42 @@ def _chains(
     due: dict[str, dict[int, list[Seen]]] = {}
     for one in seen:
         due.setdefault(one.chain, {}).setdefault(one.size, []).append(one)
-    heads, latest = Heads(who_am_i.uid), ""
-    for row in stream(driver_of(connection), _ENTRIES):
-        at, name, number = row[0], row[1], row[9]
-        found.entries += 1
-        end = found.chains.get(name)
-        if end is None:
-            end = found.chains[name] = ChainEnd()
-        told = not reading and number == found.entries and _as_told(row, heads, end, latest, lives)
-        entry = None if told is True else told or _explained(_EntryRow._make(row), who_am_i, end, latest, lives, found)
-        latest = max(latest, at)
-        if entry is not None and entry.kind == "checked":
-            _checked(number, entry, found)
-        if name in due:
-            for one in due[name].pop(end.size, ()):
-                found.checkpoints += 1
-                if end.frontier.root() != one.root:
-                    found.fault(
-                        f"entry {number}: up to here chain {name} is not what the checkpoint at {one.where} saw; "
-                        "an entry was changed, and all hashes after it made anew"
-                    )
-        if entry is not None:
-            tables.heard(number, entry)
-        if found.full:
-            return
+    heads, usual, latest = Heads(who_am_i.uid), Usual(who_am_i.uid, lives), ""
+    for rows in blocks(driver_of(connection), _ENTRIES):
+        at = 0
+        while at < len(rows):
+            name = rows[at][1]
+            end = found.chains.get(name)
+            if end is None:
+                end = found.chains[name] = ChainEnd()
+            if not reading:
+                until = min((size for size in due.get(name, ()) if size > end.size), default=None)
+                followed = usual.follow(rows, at, found.entries + 1, latest, end.size, end.head, until)
+                if followed.leaves:
+                    at += len(followed.leaves)
+                    found.entries += len(followed.leaves)
+                    latest = followed.latest
+                    end.add_all(followed.leaves, followed.open_micros, followed.settled_micros)
+                    _as_seen(due, name, found.entries, end, found)
+                    if found.full:
+                        return
+                    continue
+            row = rows[at]
+            at += 1
+            found.entries += 1
+            number = row[9]
+            told = not reading and number == found.entries and _as_told(row, heads, end, latest, lives)
+            entry = (
+                None if told is True else told or _explained(_EntryRow._make(row), who_am_i, end, latest, lives, found)
+            )
+            latest = max(latest, row[0])
+            if entry is not None and entry.kind == "checked":
+                _checked(number, entry, found)
+            _as_seen(due, name, number, end, found)
+            if entry is not None:
+                tables.heard(number, entry)
+            if found.full:
+                return
     _ends(connection, found)
     for left in sorted((one for sizes in due.values() for some in sizes.values() for one in some), key=_size_of):
         size = found.chains[left.chain].size if left.chain in found.chains else 0
@@ -242,6 +315,17 @@ def _chains(
             found.fault(
                 f"chain {left.chain} has {size} entries, and the checkpoint at {left.where} saw {left.size}: the "
                 "ledger was cut off or put back to an older copy"
+            )
+
+
+def _as_seen(due: dict[str, dict[int, list[Seen]]], name: str, number: int, end: ChainEnd, found: Verified) -> None:
+    """Compare a chain with the checkpoints that were made when it had this length. `number`: of its newest entry."""
+    for one in due[name].pop(end.size, ()) if name in due else ():
+        found.checkpoints += 1
+        if end.frontier.root() != one.root:
+            found.fault(
+                f"entry {number}: up to here chain {name} is not what the checkpoint at {one.where} saw; "
+                "an entry was changed, and all hashes after it made anew"
             )
 
 
@@ -264,9 +348,10 @@ def _as_told(row: Any, heads: Heads, end: ChainEnd, latest: str, lives: Lives) -
         hashed = leaf.digest()
         size = int.from_bytes(payload[len(head) : len(head) + 4], "big")
         facts = payload[len(head) + 4 :]
+        said = facts.decode("latin-1")
         if hashed != digest or size != len(facts):
             return False
-        if kind in _TOLD and attempt is not None and lives.tells(number, at, attempt, kind, opened, settled, facts):
+        if kind in _TOLD and attempt is not None and lives.tells(number, at, attempt, kind, opened, settled, said):
             end.add(hashed, opened, settled)
             return True
         if attempt is not None:
@@ -639,14 +724,17 @@ def _booked(connection: Connection, left: list[int] | None) -> Iterator[tuple[in
 # ---- prompts
 
 
-def _texts(connection: Connection, found: Verified) -> None:
-    for row in _stream(connection, select(TEXTS)):
-        if sha256(row.text.encode("utf-8", "surrogatepass")).hexdigest() != row.digest:
-            found.fault(f"texts: the text of {row.digest[:12]}… was changed")
+def _wrong_texts(connection: Connection) -> list[str]:
+    wrong = [
+        f"texts: the text of {row.digest[:12]}… was changed"
+        for row in _stream(connection, select(TEXTS))
+        if sha256(row.text.encode("utf-8", "surrogatepass")).hexdigest() != row.digest
+    ]
     for number in connection.execute(_LOST_TEXTS, {"purged": PURGED, "most": FAULTS_MAX}).scalars():
-        found.fault(f"texts: a prompt of attempt {number} is missing")
+        wrong.append(f"texts: a prompt of attempt {number} is missing")
     for digest in connection.execute(_STRAY_TEXTS, {"most": FAULTS_MAX}).scalars():
-        found.fault(f"texts: no attempt has the text {digest[:12]}…")
+        wrong.append(f"texts: no attempt has the text {digest[:12]}…")
+    return wrong
 
 
 _LOST_TEXTS = text(

@@ -15,6 +15,7 @@ from runner.ledger.lives import Lives
 from runner.ledger.multiset import Standing
 from runner.ledger.retold import COLUMNS, Retelling, Retold, keyed
 from runner.ledger.tables import ATTEMPTS
+from runner.ledger.usual import Usual
 from runner.ledger.values import Cap, Reserved, Result
 from runner.plan import digest
 from runner.providers.provider import Evidence
@@ -103,6 +104,43 @@ def lives_left(connection: Any) -> list[int] | None:
     assert found.faults == []
     left, _ = followed.left()
     return left
+
+
+def test_usual_entries_are_followed_and_not_taken_apart(desk: Desk) -> None:
+    """Two that were bought, one after the other and side by side; a checkpoint on the way stops it."""
+    came = {"evidence": None, "code": "billed", "message": None, "at": desk.at, "who": "ana@desk"}
+    bill = {"billed_micros": 5, "billed_text": "0.000005"}
+    one = desk.send("a")
+    desk.ledger.settle(one, result=None, **bill, **came)
+    one, other = desk.send("b"), desk.send("c")
+    desk.ledger.settle(one, result=Result("e" * 64, 1000, 64, 64, None, True), **bill, **came)
+    desk.ledger.release(other, note="declined", **{**came, "code": "declined"})
+    with desk.ledger.database.read() as connection:
+        raw, who_am_i = driver_of(connection), chain.identity(connection)
+        rows = raw.execute(verify._ENTRIES).fetchall()
+        first = next(at for at, row in enumerate(rows) if row[3] == "reserve")
+        size, head = rows[first][8], rows[first - 1][11] if rows[first][8] else bytes(32)
+        for until in (None, size + 4):
+            usual = Usual(who_am_i.uid, Lives(raw, who_am_i.key, Standing()))
+            found = usual.follow(rows, first, first + 1, rows[first][0], size, head, until)
+            whole = len(rows) - first if until is None else 4
+            assert found.leaves == [row[11] for row in rows[first : first + whole]]
+            assert found.open_micros == sum(row[4] for row in rows[first : first + whole])
+            assert found.settled_micros == sum(row[5] for row in rows[first : first + whole])
+
+
+def test_of_an_attempt_that_was_reserved_twice_nothing_is_believed(desk: Desk) -> None:
+    desk.send("a")
+    with desk.ledger.database.read() as connection:
+        lives = Lives(driver_of(connection), chain.identity(connection).key, Standing())
+        begun = lives.begun(1)
+        assert begun is not None
+        life, held = begun
+        facts = f"{life.reserve[0]}{held}{life.reserve[1]}"
+        assert not lives.tells(4, desk.at.isoformat(), 1, "reserve", 39_000, 0, facts.replace("reserved", "preserved"))
+        assert lives.begun(1) is None
+        assert not lives.tells(5, desk.at.isoformat(), 1, "reserve", 39_000, 0, facts)
+        assert lives.left()[0] == [1]
 
 
 # ---- only of that row

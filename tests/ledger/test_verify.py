@@ -145,12 +145,15 @@ def full(open_ledger: Callable[[], Ledger], ledger_path: Path) -> Path:
 
 
 def faults(database: Database, seen: tuple[Seen, ...] = ()) -> list[str]:
-    """What is found; and that it is the same, word for word, when every entry is read and none is only compared."""
-    found, read = verify.verify(database, seen), verify.verify(database, seen, reading=True)
-    assert (found.faults, found.entries, found.checkpoints) == (read.faults, read.entries, read.checkpoints)
-    assert {name: (end.size, end.frontier.root(), end.head) for name, end in found.chains.items()} == {
-        name: (end.size, end.frontier.root(), end.head) for name, end in read.chains.items()
-    }
+    """What is found; and that it is the same, word for word, when every entry is read and none is only compared, and
+    when SQLite's part of it goes on beside.
+    """
+    found = verify.verify(database, seen)
+    for other in (verify.verify(database, seen, reading=True), verify.verify(database, seen, beside=True)):
+        assert (found.faults, found.entries, found.checkpoints) == (other.faults, other.entries, other.checkpoints)
+        assert {name: (end.size, end.frontier.root(), end.head) for name, end in found.chains.items()} == {
+            name: (end.size, end.frontier.root(), end.head) for name, end in other.chains.items()
+        }
     return found.faults
 
 
@@ -477,6 +480,32 @@ def test_a_chain_made_anew_that_moves_other_money_than_its_attempts_is_found(
     copy = made_anew(full, tmp_path / "copy" / "ledger.db", lambda entry: next(done, {}) if entry.kind == kind else {})
     assert next(done, None) is None
     assert found_in(copy)
+
+
+def test_a_moment_before_that_of_the_entry_above_is_found_in_a_chain_made_anew(
+    usual_life: Path, tmp_path: Path
+) -> None:
+    early = "2026-11-22T11:00:00.000000Z"
+    copy = made_anew(
+        usual_life,
+        tmp_path / "copy" / "ledger.db",
+        lambda entry: {"at": early} if entry.kind == "sent" else {},
+        f"UPDATE entries SET at = '{early}' WHERE kind = 'sent'",
+        f"UPDATE attempts SET sent_at = '{early}'",
+    )
+    assert [fault.partition(": ")[2] for fault in found_in(copy)] == [
+        f"its moment {early} is before that of the entry above it"
+    ]
+
+
+def test_a_number_that_was_passed_over_is_found(usual_life: Path, tmp_path: Path) -> None:
+    copy = meddle(
+        usual_life,
+        tmp_path / "copy" / "ledger.db",
+        ("UPDATE entries SET id = id + 1 WHERE kind = 'settle'", ()),
+        ("UPDATE deliveries SET entry_id = entry_id + 1", ()),
+    )
+    assert [fault.partition(": ")[2].partition(" be ")[0] for fault in found_in(copy)] == ["its number should"]
 
 
 def test_prompts_can_be_purged_without_breaking_the_chain(open_ledger: Callable[[], Ledger]) -> None:
