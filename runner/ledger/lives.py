@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from runner.ledger.database import sqlite_module
 from runner.ledger.multiset import Standing
-from runner.ledger.retold import COLUMNS, ENDS, Retelling, Retold
+from runner.ledger.retold import BOUGHT, COLUMNS, ENDS, Retelling, Retold
 
 LEFT_MAX = 50_000
 OPEN_MAX = 20_000
 
 _ROWS = 1000
-_ATTEMPTS = (
-    f"SELECT id, {', '.join(COLUMNS)}, (SELECT group_concat(quote(window_id)) FROM attempt_windows w "  # noqa: S608
-    "WHERE w.attempt_id = a.id) FROM attempts a ORDER BY id"
-)
+_WINDOWS = "(SELECT group_concat(quote(window_id)) FROM attempt_windows w WHERE w.attempt_id = a.id)"
+_ATTEMPTS = f"SELECT id, {_WINDOWS}, {', '.join(BOUGHT)} FROM attempts a ORDER BY id"  # noqa: S608 - our own columns
+_ATTEMPT = f"SELECT {', '.join(COLUMNS)} FROM attempts WHERE id = ?"  # noqa: S608
 _MISSING = "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT id FROM attempts)"
 _NUMBERS = re.compile(r"[1-9][0-9]*(?:,[1-9][0-9]*)*", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -124,9 +124,14 @@ class Lives:
         if self._at < attempt:
             row = self._read_to(attempt)
             if row is not None:
-                life = self._retelling.of(row[1:-1])
-                self._begun = None if life is None else (life, row[-1] or "")
+                life = self._told(row)
+                self._begun = None if life is None else (life, row[1] or "")
         return self._begun if self._at == attempt else None
+
+    def _told(self, row: Any) -> Retold | None:
+        if row[-1] is not None:
+            return self._retelling.bought(row[2:])
+        return self._retelling.of(self._raw.execute(_ATTEMPT, row[:1]).fetchone())
 
     def begin(self, attempt: int, life: Retold, named: str) -> None:
         """Its first entry is what it must be, and names these windows."""
@@ -146,7 +151,7 @@ class Lives:
         """
         self._begun = None
         while self._at < attempt:
-            row = next(self._rows, None)
+            row = self._next()
             if row is None:
                 return None
             self._at = row[0]
@@ -154,6 +159,14 @@ class Lives:
             if self._at == attempt:
                 return row
         return None
+
+    def _next(self) -> Any:
+        try:
+            return next(self._rows, None)
+        except sqlite_module().OperationalError:  # of a value that no program writes, SQLite makes no JSON
+            self._lose()
+            self._rows = iter(())
+            return None
 
     def adopted(self, attempt: int) -> None:
         """It is of a ledger that was not chained yet: left."""
@@ -202,9 +215,7 @@ class Lives:
                 self._named += one.named
             else:
                 self.leave(attempt)
-        for row in self._rows:
-            if self.is_lost:
-                break
+        while not self.is_lost and (row := self._next()) is not None:
             self._put_aside(row[0])
         return (None, 0) if self.is_lost else (sorted(self._left), self._named)
 

@@ -8,6 +8,7 @@ Everything else (an attempt that was unknown and then resolved, a purged prompt,
 that somebody changed) only has other bytes here, and is left to the check that reads and explains.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as text_of
@@ -25,6 +26,30 @@ COLUMNS = (
     *("result_digest", "result_bytes", "result_width", "result_height", "remark"),
 )
 _CAME = COLUMNS.index("live_key")
+
+# A picture that was bought, which most attempts are, and the part of its facts that SQLite spells itself: at its own
+# speed, and without making a Python value of each column. Its JSON is ours but for what is not ASCII. None otherwise.
+_ASKED = ("prompt_name", "recipe", "reserved_at", "reserved_micros", "run_id", "source_bytes", "source_digest")
+_SHOWN = ("remark", "request_id", "result_bytes", "result_digest", "result_height", "result_width", "state", "status")
+
+
+def _object(names: tuple[str, ...]) -> str:
+    pairs = ", ".join(f"'{name}', {name}" for name in names)
+    return f"json_object({pairs})"
+
+
+_IS_BOUGHT = (
+    "state = 'settled' AND live_key IS NULL AND result_digest IS NOT NULL AND body_head IS NOT NULL "
+    "AND headers IS NOT NULL"
+)
+# What `Retelling.bought` takes. The last is None when it is no such attempt.
+BOUGHT = (
+    *("day", "workspace", "model", "item_key", "negative_digest", "options", "output_path", "preset_name"),
+    *("prompt_digest", "sent_at", "reserved_micros", "billed_micros", "billed_text", "body_head", "breach", "code"),
+    *("ended_at", "headers", "message", "result_digest", _object((*_ASKED, "source_path"))),
+    f"CASE WHEN {_IS_BOUGHT} THEN {_object(_SHOWN)} END",
+)
+_NOT_ASCII = re.compile("[\x7f-\U0010ffff]")
 
 # The state that each kind of entry leaves an attempt in.
 ENDS = {"settle": "settled", "release": "released", "unknown": "unknown"}
@@ -89,6 +114,36 @@ class Retelling:
         self._digest = keyed(key)
         self._few = Known(_or_null)  # what many attempts share
         self._prompts = Known(self._secret)
+
+    def bought(self, row: Any) -> Retold:
+        """The same as `of`, of a picture that was bought, in less time. `row`: the values of BOUGHT, none of them None
+        that cannot be. Raises as `of` does.
+        """
+        (day, workspace, model, item_key, negative, options, output_path, preset_name) = row[:8]
+        (prompt, sent_at, reserved, billed, billed_text, body, breach, code) = row[8:16]
+        (ended_at, headers, message, result, rest, shown) = row[16:]
+        few, prompts, digest = self._few, self._prompts, self._digest
+        item, path, told = digest(item_key), text_of(output_path), _ascii(rest)
+        reserve = (
+            f'{{"breach":0,"day":{few[day]},"item_key":"{item}","live_key":"{item}","model":{few[model]},'
+            f'"negative_digest":{prompts[negative]},"options":{few[options]},"output_path":{path},'
+            f'"preset_name":{few[preset_name]},"prompt_digest":{prompts[prompt]},{told[1:-1]},'
+            '"state":"reserved","windows":['
+        )
+        begin = (
+            f'{{"billed_micros":{billed!r},"billed_text":{few[billed_text]},"body_head":"{digest(body)}",'
+            f'"breach":{breach!r},"code":{few[code]},'
+        )
+        last = (
+            f'"ended_at":{text_of(ended_at)},"headers":"{digest(headers)}","live_key":null,'
+            f'"message":{self._secret(message)},{_ascii(shown)[1:]}'
+        )
+        delivery = (
+            f'"delivery":{{"item_key":"{item}","output_path":{path},"replaces":',
+            f',"result_digest":{text_of(result)}}},',
+        )
+        after = f'],"workspace":{few[workspace]}}}'
+        return Retold("settled", sent_at, reserved, billed or 0, (reserve, after), (begin, last), delivery)
 
     def of(self, row: Any) -> Retold | None:
         """What the entries of an attempt are when they are the usual ones. `row`: the values of COLUMNS.
@@ -159,6 +214,13 @@ class Retelling:
     def _secret(self, value: str | None) -> str:
         """As facts.py says what may quote a prompt: its digest, or null."""
         return "null" if value is None else f'"{self._digest(value)}"'
+
+
+def _ascii(told: str) -> str:
+    """JSON by SQLite, which leaves as it is what we escape."""
+    if told.isascii() and "\x7f" not in told:
+        return told
+    return _NOT_ASCII.sub(lambda one: text_of(one[0])[1:-1], told)
 
 
 _NOTHING = (None,) * 11

@@ -482,6 +482,17 @@ def test_a_chain_made_anew_that_moves_other_money_than_its_attempts_is_found(
     assert found_in(copy)
 
 
+@pytest.mark.parametrize("kind", ["reserve", "sent", "settle"])
+@pytest.mark.parametrize("what", ["open_micros", "settled_micros"])
+def test_a_usual_life_made_anew_that_moves_other_money_is_found(
+    usual_life: Path, tmp_path: Path, kind: str, what: str
+) -> None:
+    def changes(entry: Entry) -> dict[str, object]:
+        return {what: getattr(entry, what) + 1} if entry.kind == kind else {}
+
+    assert found_in(made_anew(usual_life, tmp_path / "copy" / "ledger.db", changes))
+
+
 def test_a_moment_before_that_of_the_entry_above_is_found_in_a_chain_made_anew(
     usual_life: Path, tmp_path: Path
 ) -> None:
@@ -496,6 +507,13 @@ def test_a_moment_before_that_of_the_entry_above_is_found_in_a_chain_made_anew(
     assert [fault.partition(": ")[2] for fault in found_in(copy)] == [
         f"its moment {early} is before that of the entry above it"
     ]
+
+
+@pytest.mark.parametrize("column", ["source_path", "status", "result_digest", "headers"])
+def test_what_sqlite_makes_no_json_of_is_found(full: Path, tmp_path: Path, column: str) -> None:
+    """Of a value of bytes, somewhere in the middle; and in the same words as by reading."""
+    copy = meddle(full, tmp_path / "copy" / "ledger.db", (f"UPDATE attempts SET {column} = x'00ff' WHERE id = 2", ()))
+    assert any(f"row 2: `{column}`" in fault or "cannot be read" in fault for fault in found_in(copy))
 
 
 def test_a_number_that_was_passed_over_is_found(usual_life: Path, tmp_path: Path) -> None:
