@@ -186,11 +186,17 @@ def driver_of(connection: "Connection") -> Any:
 def _uri(path: Path) -> str:
     """How SQLite is told to open the file. Where nothing can be written, WAL's side files cannot be made either: the
     file is read as it stands, which is all of it unless a WAL with newer commits is left beside it."""
-    wal = path.with_name(path.name + "-wal")
-    left = wal.exists() and wal.stat().st_size > 0
-    if os.access(path.parent, os.W_OK) or left:
+    if os.access(path.parent, os.W_OK) or _has_bytes(path.with_name(path.name + "-wal")):
         return str(path)
     return f"file:{quote(str(path))}?mode=ro&immutable=1&uri=true"
+
+
+def _has_bytes(path: Path) -> bool:
+    """Whether there is such a file, with anything in it. It may be removed by another process at any moment."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def gate_path(path: Path) -> Path:

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +194,25 @@ def test_a_full_disk_is_named_and_nothing_is_written_by_halves(ledger_path: Path
         ).one()
     opened.close()
     assert tuple(entries) == tuple(attempts)
+
+
+def test_what_another_process_removes_beside_the_ledger_is_simply_not_there(ledger_path: Path) -> None:
+    """The last process that closes a ledger takes its -wal away, maybe while the next one opens it."""
+    ledger_path.parent.mkdir(parents=True, exist_ok=True)
+    wal = ledger_path.with_name(ledger_path.name + "-wal")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            wal.write_bytes(b"x")
+            wal.unlink()
+
+    thread = threading.Thread(target=come_and_go, daemon=True)
+    thread.start()
+    try:
+        found = {(database._uri(ledger_path), database._has_bytes(wal)) for _ in range(20_000)}
+    finally:
+        over.set()
+        thread.join()
+    assert {place for place, _ in found} == {str(ledger_path)}
+    assert {has for _, has in found} == {True, False}
