@@ -60,14 +60,14 @@ def run(
 
         return mailed.listing(project, as_json=json) if send is None else mailed.send(project, send)
     from runner.errors import ExitCode, UsageError
-    from runner.reports import FORMATS, GALLERY, by_ending
+    from runner.reports import FORMATS, GALLERY
     from runner.reports.days import asked
     from runner.reports.made import Wanted, write
     from runner.reports.output import output
     from runner.reports.report import LABEL, parse_keys
     from runner.windows import clock, local_day
 
-    wanted = format or by_ending(out or "") or "text"
+    wanted = format or _by_ending(out) or "text"
     chosen = FORMATS[wanted]
     keys = parse_keys(by or ["recipe"])
     _refuse(wanted, chosen, grouped=bool(by or compare or top is not None), gallery=gallery, out=out)
@@ -84,6 +84,23 @@ def run(
     for key in () if report is None else report.absent:
         print(f"warning: no attempt in this report has the label `{key.removeprefix(LABEL)}`", file=sys.stderr)
     return int(ExitCode.OK)
+
+
+def _by_ending(out: str | None) -> str | None:
+    """The format that the name of a file asks for; None: none. Raises UsageError for an ending of no format.
+
+    What has no ending, or one that is no word, such as `.10` of `usage-2026.10`, asks for nothing.
+    """
+    from pathlib import Path
+
+    from runner.errors import UsageError
+    from runner.reports import FORMATS, by_ending
+
+    found, ending = by_ending(out or ""), Path(out or "").suffix
+    if found is None and ending[1:].isalnum() and not ending[1:].isdigit():
+        known = ", ".join(f"`.{one.ending or name}`" for name, one in FORMATS.items())
+        raise UsageError(f"no report is written as `{ending}`", f"known: {known}; or say it with --format")
+    return found
 
 
 def _refuse(name: str, chosen: "Format", *, grouped: bool, gallery: int | None, out: str | None) -> None:

@@ -551,4 +551,12 @@ REPORTS = (
         "may_be_empty=complete or first is not None",
         "tests/reports/test_reconcile.py -k without_a_line",
     ),
+    Mutant(
+        "text-in-a-workbook",
+        "an ending of no format is not written as text",
+        "runner/commands/report.py",
+        "if found is None and ending[1:].isalnum()",
+        "if found and ending[1:].isalnum()",
+        "tests/reports/test_report_command.py -k no_format",
+    ),
 )

@@ -133,6 +133,16 @@ def test_a_link_is_followed_and_a_device_is_written_directly(books: Books) -> No
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.parametrize(("name", "code"), [("usage.xslx", 2), ("usage.pdf", 2), ("usage", 0), ("usage-2026.10", 0)])
+def test_an_ending_of_no_format_is_not_written_as_text(
+    books: Books, capsys: pytest.CaptureFixture[str], name: str, code: int
+) -> None:
+    assert books.omixa("report", "--out", str(books.root / name)) == code
+    assert (books.root / name).exists() == (code == 0)
+    assert ("known: `.txt`, `.csv`, `.json`" in capsys.readouterr().err) == (code == 2)
+    assert books.omixa("report", "--out", str(books.root / name), "--format", "text") == 0
+
+
 @pytest.mark.parametrize("place", ["missing/usage.csv", "omixa.toml/usage.csv", ".omixa"])
 def test_a_file_that_cannot_be_written_is_one_message(
     books: Books, capsys: pytest.CaptureFixture[str], place: str
