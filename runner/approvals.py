@@ -216,6 +216,11 @@ def _due_at(path: Path) -> datetime | None:
     return None
 
 
+def is_of_slot(path: Path, settings: Settings) -> bool:
+    """Whether a plan is that of a slot, which a scheduler buys when it is approved."""
+    return path.resolve().parent == (jobs.home(settings) / "waiting").resolve() and _due_at(path) is not None
+
+
 def waits_for(path: Path, settings: Settings) -> str:
     """What a slot waits for, in words: how much, and how to approve it."""
     plan = read_plan(path).plan

@@ -78,7 +78,7 @@ def run(
         print(dumps(signed.record(), indent=2))
     else:
         print(f"approved by {owner.name}: `{written}`")
-        print(f"omixa run --plan {plan}")
+        print(_what_now(frozen.path, plan, settings))
     return int(ExitCode.OK)
 
 
@@ -96,6 +96,15 @@ def _print_key(public: str, path: "Path") -> None:
     print(f"made `{path}`: keep it to yourself, and out of the repository", file=sys.stderr)
     print(f"put your name and address into these lines, and have them reviewed into {FILE_NAME}:", file=sys.stderr)
     print(f'[approvers.NAME]\nkey = "{public}"\nemail = "you@example.com"')
+
+
+def _what_now(path: "Path", plan: str, settings: "Settings") -> str:
+    """What buys the plan, when enough have approved it."""
+    from runner.approvals import is_of_slot
+
+    if is_of_slot(path, settings):
+        return "a scheduler buys it within a minute, when enough have approved; `omixa schedule history` tells"
+    return f"omixa run --plan {plan}"
 
 
 def _amount(text: str) -> int:

@@ -169,6 +169,17 @@ def test_plans_that_nobody_approved_are_put_away_after_a_month_and_those_bought_
     assert waiting.requests == 2
 
 
+def test_whoever_approves_a_slot_is_told_that_the_scheduler_buys_it(waiting: Waiting) -> None:
+    ended = waiting.office.studio.omixa(
+        "approve", str(waiting.plan), "--max", "2.00", "--key", str(waiting.key), "--yes"
+    )
+    assert ended.code == 0, ended
+    assert ended.out.endswith(
+        "a scheduler buys it within a minute, when enough have approved; `omixa schedule history` tells\n"
+    )
+    assert waiting.requests == 0
+
+
 def test_by_hand_nobody_waits(waiting: Waiting) -> None:
     waiting.office.end()
     ended = waiting.office.studio.omixa("schedule", "run-now", "posters", "--yes")
