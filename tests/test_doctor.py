@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -535,6 +535,24 @@ def test_a_disk_that_is_nearly_full_is_told(project: Path, doctor: Callable[[], 
     with mounted(project / place, "size=8m,mode=700"):
         found = doctor()
     assert (found.code, found.bad) == (7, {"disk": "fail"})
+
+
+@pytest.mark.skipif(not ROOT, reason="mounting needs root")
+def test_a_disk_without_any_room_is_called_full_by_all_that_open_the_ledger(
+    project: Path, doctor: Callable[[], Checked], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mounted(project / ".omixa", "size=2m,mode=700"):
+        with open_database(project / ".omixa/ledger.db", create=True):
+            pass
+        with suppress(OSError), (project / ".omixa/others").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        for words in (["budget"], ["report"], ["run", "first"], ["audit", "list"]):
+            assert main(["--project", str(project), *words]) == 5
+            err = capsys.readouterr().err
+            assert "cannot be written: the disk is full\n   = help: free some space and run again" in err, (words, err)
+        (failed,) = [one for one in doctor().checks if (one["name"], one["status"]) == ("ledger", "fail")]
+        assert failed["message"].endswith("cannot be written: the disk is full")
 
 
 @pytest.mark.skipif(not ROOT, reason="mounting needs root")

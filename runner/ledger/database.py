@@ -411,7 +411,8 @@ def _explain(path: Path | None, said: str) -> tuple[str, str]:
             f"the ledger `{path}` cannot be written: {said}",
             "make the file and its folder writable for this user; nothing was sent without being recorded",
         )
-    if "full" in lowered or "no space" in lowered:
+    # Where even its index of the journal finds no room, SQLite speaks of the disk, and not of its space.
+    if "full" in lowered or "no space" in lowered or ("disk i/o" in lowered and _has_no_room(path)):
         return (
             f"the ledger `{path}` cannot be written: the disk is full",
             "free some space and run again; what was in flight is settled from its spooled answers then",
@@ -425,3 +426,14 @@ def _explain(path: Path | None, said: str) -> tuple[str, str]:
         f"the ledger `{path}` cannot be used: {said}",
         "`omixa doctor` checks it; money in flight stays reserved until the ledger can be written",
     )
+
+
+def _has_no_room(path: Path | None) -> bool:
+    """Whether the disk of the ledger has no room for what SQLite needs to open it: 32 KiB for its index."""
+    if path is None:
+        return False
+    try:
+        facts = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return facts.f_bavail * facts.f_frsize < 1 << 15

@@ -329,4 +329,12 @@ JOBS = (
         "if not bought and False and not",
         "tests/run/test_levers.py -k bought_meanwhile",
     ),
+    Mutant(
+        "full-disk-called-an-error",
+        "a disk without any room is called full",
+        "runner/ledger/database.py",
+        "return facts.f_bavail * facts.f_frsize < 1 << 15",
+        "return False",
+        "tests/test_doctor.py -k without_any_room",
+    ),
 )
