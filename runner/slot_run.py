@@ -219,17 +219,21 @@ def _nothing(made: Plan) -> str:
     """Why there was nothing to buy."""
     if not made.count():
         return "no pictures were found"
+    held = _held_back(made)
+    return f"nothing to buy; {held}" if held else "everything is paid for and in place"
+
+
+def _held_back(made: Plan) -> str:
+    """What the plan holds back, which makes the slot end as one that somebody should look at; empty: nothing."""
     held = made.count("hold")
-    if held:
-        return f"nothing to buy; {counted(held, 'picture')} held back: `omixa plan {made.recipe}` tells why"
-    return "everything is paid for and in place"
+    return f"{counted(held, 'picture')} held back: `omixa plan {made.recipe}` tells why" if held else ""
 
 
 def _end(made: Plan, tally: Tally, cut_short: str | None) -> End:
     """The state and reason that a run's tally comes to. The words are ours: an endpoint may quote a prompt."""
     bought, billed, code = tally.counts.get("bought", 0), tally.billed_micros, jobs.exit_code(made, tally)
     left = f"; {counted(len(tally.left), 'picture')} left" if tally.left else ""
-    troubles = _troubles(tally, made.currency)
+    troubles = "; ".join(filter(None, [_troubles(tally, made.currency), _held_back(made)]))
     more = f"; {troubles}" if troubles else ""
     if tally.stop is not None:
         return End(_state(tally.stop, bought), f"{_why(tally)}{left}{more}", bought, billed, code)

@@ -337,4 +337,12 @@ JOBS = (
         "return False",
         "tests/test_doctor.py -k without_any_room",
     ),
+    Mutant(
+        "held-back-unsaid",
+        "a slot that bought says what it held back",
+        "runner/slot_run.py",
+        "filter(None, [_troubles(tally, made.currency), _held_back(made)])",
+        "filter(None, [_troubles(tally, made.currency)])",
+        "tests/schedule/test_steps.py -k held_back",
+    ),
 )

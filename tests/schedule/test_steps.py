@@ -36,6 +36,17 @@ def test_a_slot_runs_when_it_is_due_and_not_before(office: Office) -> None:
     office.studio.balances()
 
 
+def test_a_slot_that_bought_says_what_it_held_back(office: Office) -> None:
+    office.studio.pictures(2)
+    (office.studio.root / "out").mkdir()
+    (office.studio.root / "out/000.png").write_text("mine")
+    office.step()
+    office.step(hours=1)
+    ((_, state, reason),) = office.slots()
+    assert (state, reason) == ("ran", "1 picture held back: `omixa plan posters` tells why")
+    assert office.studio.endpoint.counts().requests == 1
+
+
 def test_a_slot_that_is_seen_a_little_late_runs_all_the_same(office: Office) -> None:
     office.studio.pictures(1)
     office.step()
