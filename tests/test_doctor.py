@@ -286,7 +286,10 @@ def test_a_schema_of_another_version_is_a_warning_with_the_command_that_writes_i
     schema.unlink()
     (project / "contracts/new.toml").unlink()
     assert doctor()["schema"]["message"] == "`schema/recipe.schema.json` is not there, and editors go by it"
-    edit(project, "recipes/first.toml", "#:schema ../schema/recipe.schema.json", "#:schema https://example.org/r.json")
+    edit(project, "recipes/first.toml", "#:schema ../schema/", "#:schema ../elsewhere/")
+    place = project / "elsewhere"
+    assert doctor()["schema"]["help"] == f"mkdir -p {place} && omixa schema recipe --out {place}/recipe.schema.json"
+    edit(project, "recipes/first.toml", "#:schema ../elsewhere/recipe.schema.json", "#:schema https://example.org/r")
     assert doctor()["schema"]["message"] == "1 schema for editors, as this version writes them"
 
 

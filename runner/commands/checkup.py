@@ -176,7 +176,8 @@ def _schemas(root: Path) -> Iterator[Check]:
     for path, kind in stale:
         what = "is not what this version and this project's contracts say" if path.is_file() else "is not there"
         message = f"`{shown(path, root)}` {what}, and editors go by it"
-        yield Check("schema", "warn", message, f"omixa schema {kind} --out {shlex.quote(str(path))}")
+        folder = "" if path.parent.is_dir() else f"mkdir -p {shlex.quote(str(path.parent))} && "
+        yield Check("schema", "warn", message, f"{folder}omixa schema {kind} --out {shlex.quote(str(path))}")
     if not stale:
         yield Check("schema", "ok", f"{counted(len(named), 'schema')} for editors, as this version writes them")
 
