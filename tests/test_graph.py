@@ -98,6 +98,14 @@ def test_the_picture_has_a_box_for_each_node_and_an_arrow_for_each_way() -> None
 def test_it_is_written_to_a_file_and_a_bad_name_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert say(capsys, "graph", "shop-posters", "--format", "svg", "--out", str(tmp_path / "a.svg")) == ""
     assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<svg ")
+    for name, begins in (
+        ("b.SVG", "<svg "),
+        ("b.mmd", "---\ntitle"),
+        ("b.txt", "shop-posters · "),
+        ("b", "shop-posters · "),
+    ):
+        assert say(capsys, "graph", "shop-posters", "--out", str(tmp_path / name)) == ""
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins), name
     assert main(["--project", str(HOUSE), "graph", "shop-postres"]) == 2
     assert "did you mean `shop-posters`?" in capsys.readouterr().err
     assert main(["--project", str(HOUSE), "graph", "shop-posters", "--out", str(tmp_path / "no/a.svg")]) == 7

@@ -34,7 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
     export = actions.add_parser("export", help="every attempt whole, for auditors", allow_abbrev=False)
     _which(export)
-    export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="(default: jsonl)")
+    export.add_argument(
+        "--format", choices=["jsonl", "csv"], help="(default: csv for an --out of that ending, else jsonl)"
+    )
     export.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
     export.add_argument(
         "--bundle",
@@ -163,7 +165,7 @@ def _levers(project: str | None, *, as_json: bool) -> None:
         print(levers.listing(records) if records else "no stops, breaches or grants")
 
 
-def _export(database: "Database", which: dict[str, Any], format_name: str, out: str | None) -> None:
+def _export(database: "Database", which: dict[str, Any], format_name: str | None, out: str | None) -> None:
     from runner.ledger import usage
     from runner.reports import audit
     from runner.reports.output import output
@@ -174,5 +176,6 @@ def _export(database: "Database", which: dict[str, Any], format_name: str, out: 
         for found in usage.attempts(database, **which):
             yield audit.record(found, currencies[found["workspace"]])
 
+    wanted = format_name or ("csv" if (out or "").lower().endswith(".csv") else "jsonl")
     with output(out) as stream:
-        audit.WRITERS[format_name](records(), stream)
+        audit.WRITERS[wanted](records(), stream)

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from runner.settings import Settings
 
 FORMATS = ("text", "mermaid", "svg")
+_ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help="its name")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="text, mermaid or svg (default: text)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="text, mermaid or svg (default: by the ending of --out, else text)"
+    )
     parser.add_argument("--plan", action="store_true", help="also what each step has paid for, and would buy")
     parser.add_argument("--out", metavar="FILE", help="write it to a file instead of stdout")
 
@@ -25,12 +28,14 @@ def run(
     *,
     project: str | None,
     recipe: str,
-    format: str,  # noqa: A002 - named as the argument is
+    format: str | None,  # noqa: A002 - named as the argument is
     plan: bool,
     out: str | None,
     **_: object,
 ) -> int:
     """Draw the recipe; opens no socket, and writes nothing but the file of --out. Raises Problems with it."""
+    from pathlib import Path
+
     from runner import items
     from runner.commands import graph_formats
     from runner.diagnostics import Problems
@@ -47,12 +52,11 @@ def run(
     if problems:
         raise Problems(problems)
     remarks = _remarks(found, settings) if plan else {}
-    text = graph_formats.WRITERS[format](graph_formats.graph_of(found, settings.root, counts, remarks))
+    wanted = format or _ENDINGS.get(Path(out or "").suffix.lower(), "text")
+    text = graph_formats.WRITERS[wanted](graph_formats.graph_of(found, settings.root, counts, remarks))
     if out is None:
         print(text, end="")
         return int(ExitCode.OK)
-    from pathlib import Path
-
     try:
         Path(out).write_text(text, encoding="utf-8")
     except OSError as error:

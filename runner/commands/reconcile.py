@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{period}", metavar="P", help=f"the file is of this {period}: {example}, last or this")
     parser.add_argument("--complete", action="store_true", help="it lists everything that was billed in these days")
     parser.add_argument("--apply", action="store_true", help="settle and release what it proves, and record verdicts")
-    parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="(default: text)")
+    parser.add_argument(
+        "--format", choices=("text", "csv", "json"), help="(default: by the ending of --out, else text)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write to a file, whole or not at all (default: standard output)")
 
 
@@ -47,7 +49,7 @@ def run(
     workspace: str | None,
     complete: bool,
     apply: bool,
-    format: str,  # noqa: A002 - named as the argument is
+    format: str | None,  # noqa: A002 - named as the argument is
     out: str | None,
     **days: Any,
 ) -> int:
@@ -58,6 +60,7 @@ def run(
     from runner.reports.output import output
     from runner.reports.reconciled import FORMATS, has_differences, has_open
 
+    wanted = format or {".csv": "csv", ".json": "json"}.get(Path(out or "").suffix.lower(), "text")
     with reading.ledger(project) as (settings, database):
         how = _how(invoice, settings)
         account = _account(workspace, how, settings, database)
@@ -67,7 +70,7 @@ def run(
             with output(out) as stream:
                 if apply:
                     told = _applied(told, settings, database)
-                FORMATS[format](told, stream)
+                FORMATS[wanted](told, stream)
                 stream.flush()
         except (OmixaError, OSError):
             if told.applied is not None:

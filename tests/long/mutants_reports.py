@@ -552,6 +552,14 @@ REPORTS = (
         "tests/reports/test_reconcile.py -k without_a_line",
     ),
     Mutant(
+        "text-in-a-table",
+        "a reconciliation takes its format from the ending",
+        "runner/commands/reconcile.py",
+        'wanted = format or {".csv": "csv", ".json": "json"}',
+        'wanted = format or {".json": "json"}',
+        "tests/reports/test_reconcile.py -k csv_and_json",
+    ),
+    Mutant(
         "text-in-a-workbook",
         "an ending of no format is not written as text",
         "runner/commands/report.py",

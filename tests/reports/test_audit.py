@@ -221,6 +221,9 @@ def test_the_export_can_be_narrowed_and_goes_to_a_file(books: Books, capsys: pyt
     assert books.omixa("audit", "export", "--state", "settled", "--to", "2026-11-01", "--out", str(out)) == 0
     assert capsys.readouterr().out == ""
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == [1, 2]
+    table = books.root / "audit.csv"
+    assert books.omixa("audit", "export", "--out", str(table)) == 0
+    assert table.read_text().startswith("id,")
 
 
 def test_the_csv_export_has_a_row_an_attempt_and_no_formula(hostile: Books, capsys: pytest.CaptureFixture[str]) -> None:

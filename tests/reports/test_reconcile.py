@@ -281,6 +281,10 @@ def test_csv_and_json_have_every_row_and_no_formula(bought: Bought, capsys: pyte
     found = json.loads(out.read_text())
     assert (found["schema"], found["difference"], len(found["rows"])) == ("omixa.reconcile/1", "-1.000001", 3)
     assert found["counts"]["matched"] == 2
+    for name, begins in (("told.json", "{"), ("told.csv", "verdict,"), ("told.txt", "october.csv (3 lines)")):
+        out = bought.books.root / name
+        assert bought.books.omixa("reconcile", file, *OCTOBER, "--out", str(out)) == 1
+        assert out.read_text().startswith(begins), name
 
 
 def test_a_line_of_another_currency_is_refused_and_nothing_applied(
