@@ -53,7 +53,7 @@ class Usual:
         """
         found = Followed(latest)
         lives, sides, lengths, leaves, name = self._lives, self._sides, _LENGTHS, found.leaves, rows[first][1]
-        before, opens = head.decode(_BYTES), lives.open
+        before, opens, moved, spent = head.decode(_BYTES), lives.open, 0, 0
         try:
             chain, rows = self._chains[name], rows[first:]
             for at, of, attempt, kind, opened, settled, who, note, seq, own, payload, digest in rows:
@@ -108,11 +108,11 @@ class Usual:
                 before, latest = hashed.decode(_BYTES), at
                 number += 1
                 size += 1
-                found.open_micros += opened
-                found.settled_micros += settled
+                moved += opened
+                spent += settled
         except (TypeError, AttributeError, LookupError, ValueError):
             pass  # what no program writes, or what is told in another way
-        found.latest = latest
+        found.latest, found.open_micros, found.settled_micros = latest, moved, spent
         return found
 
 

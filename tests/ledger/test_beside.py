@@ -112,11 +112,19 @@ def test_what_cannot_be_answered_is_raised_where_it_is_asked_for(path: Path, two
 
 @pytest.mark.parametrize("question", [slowly, often])
 def test_who_is_interrupted_leaves_nobody_at_work(path: Path, question: Callable[[Connection], list[str]]) -> None:
+    ended = []
+
+    def to_its_end(connection: Connection) -> list[str]:
+        question(connection)
+        ended.append(question)
+        return []
+
     with (
         Database(path) as database,
         pytest.raises(KeyboardInterrupt),
         views(database, two=True) as (one, other),
-        Answers(one, other, [names, question, names]),
+        Answers(one, other, [to_its_end, names]),
     ):
         raise KeyboardInterrupt
     assert not any(thread.name == "verify beside" for thread in threading.enumerate())
+    assert ended == []

@@ -231,7 +231,7 @@ VERIFYING = (
         "who is interrupted leaves nobody at work",
         BESIDE,
         "            driver_of(self._other).interrupt()  # type: ignore[arg-type]\n",
-        "            return\n",
+        "",
         "tests/ledger/test_beside.py -k interrupted",
     ),
     Mutant(
