@@ -211,6 +211,13 @@ def test_a_text_that_looks_like_a_number_is_not_told_as_one() -> None:
                 assert told(plain) != told(plain | {name: other}), (name, other)
 
 
+def test_sqlite_spells_every_character_as_we_do_or_is_corrected() -> None:
+    row: dict[str, Any] = {**PLAIN, **SETTLED, "breach": 0}
+    many = (range(0x800), range(0x2020, 0x2030), range(0xFE00, 0x10010), range(0x1F600, 0x1F610), (0x10FFFF,))
+    for characters in (*map(chr, range(0x100)), *("".join(map(chr, numbers)) for numbers in many)):
+        assert told(row | {"source_path": characters, "request_id": characters}) is not None
+
+
 def test_every_column_of_an_attempt_is_told() -> None:
     assert sorted([*COLUMNS, "id"]) == sorted(column.name for column in ATTEMPTS.columns)
 

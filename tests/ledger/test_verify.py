@@ -516,6 +516,18 @@ def test_what_sqlite_makes_no_json_of_is_found(full: Path, tmp_path: Path, colum
     assert any(f"row 2: `{column}`" in fault or "cannot be read" in fault for fault in found_in(copy))
 
 
+def test_what_sqlite_makes_no_json_of_is_found_behind_all_others(usual_life: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(usual_life)) as raw:
+        names = ", ".join(name for _, name, *_ in raw.execute("PRAGMA table_info(attempts)") if name != "id")
+    copy = meddle(
+        usual_life,
+        tmp_path / "copy" / "ledger.db",
+        (f"INSERT INTO attempts (id, {names}) SELECT 2, {names} FROM attempts", ()),
+        ("UPDATE attempts SET source_path = x'00ff' WHERE id = 2", ()),
+    )
+    assert "attempts: no entry speaks of row 2" in found_in(copy)
+
+
 def test_a_number_that_was_passed_over_is_found(usual_life: Path, tmp_path: Path) -> None:
     copy = meddle(
         usual_life,

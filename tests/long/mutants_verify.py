@@ -176,7 +176,7 @@ VERIFYING = (
         RETOLD,
         'if told.isascii() and "\\x7f" not in told:',
         "if told.isascii():",
-        f"{TOLD} -k told_the_same",
+        f"{TOLD} -k every_character",
     ),
     Mutant(
         "bought-by-halves",
