@@ -130,7 +130,7 @@ class Lives:
 
     def _told(self, row: Any) -> Retold | None:
         if row[-1] is not None:
-            return self._retelling.bought(row[2:])
+            return self._retelling.bought(row)
         return self._retelling.of(self._raw.execute(_ATTEMPT, row[:1]).fetchone())
 
     def begin(self, attempt: int, life: Retold, named: str) -> None:

@@ -116,14 +116,17 @@ class Retelling:
         self._prompts = Known(self._secret)
 
     def bought(self, row: Any) -> Retold:
-        """The same as `of`, of a picture that was bought, in less time. `row`: the values of BOUGHT, none of them None
-        that cannot be. Raises as `of` does.
+        """The same as `of`, of a picture that was bought, in less time. `row`: two that are not looked at, and the
+        values of BOUGHT, the last not None. Raises as `of` does.
         """
-        (day, workspace, model, item_key, negative, options, output_path, preset_name) = row[:8]
-        (prompt, sent_at, reserved, billed, billed_text, body, breach, code) = row[8:16]
-        (ended_at, headers, message, result, rest, shown) = row[16:]
+        # fmt: off
+        (_, _, day, workspace, model, item_key, negative, options, output_path, preset_name, prompt, sent_at, reserved,
+         billed, billed_text, body, breach, code, ended_at, headers, message, result, told, shown) = row
+        # fmt: on
         few, prompts, digest = self._few, self._prompts, self._digest
-        item, path, told = digest(item_key), text_of(output_path), _ascii(rest)
+        item, path, both = digest(item_key), text_of(output_path), told + shown
+        if not both.isascii() or "\x7f" in both:
+            told, shown = _ascii(told), _ascii(shown)
         reserve = (
             f'{{"breach":0,"day":{few[day]},"item_key":"{item}","live_key":"{item}","model":{few[model]},'
             f'"negative_digest":{prompts[negative]},"options":{few[options]},"output_path":{path},'
@@ -136,7 +139,7 @@ class Retelling:
         )
         last = (
             f'"ended_at":{text_of(ended_at)},"headers":"{digest(headers)}","live_key":null,'
-            f'"message":{self._secret(message)},{_ascii(shown)[1:]}'
+            f'"message":{"null" if message is None else self._secret(message)},{shown[1:]}'
         )
         delivery = (
             f'"delivery":{{"item_key":"{item}","output_path":{path},"replaces":',
@@ -218,8 +221,6 @@ class Retelling:
 
 def _ascii(told: str) -> str:
     """JSON by SQLite, which leaves as it is what we escape."""
-    if told.isascii() and "\x7f" not in told:
-        return told
     return _NOT_ASCII.sub(lambda one: text_of(one[0])[1:-1], told)
 
 

@@ -53,7 +53,7 @@ class Usual:
         """
         found = Followed(latest)
         lives, sides, lengths, leaves, name = self._lives, self._sides, _LENGTHS, found.leaves, rows[first][1]
-        before, opens, moved, spent = head.decode(_BYTES), lives.open, 0, 0
+        before, opens, begun_of, moved, spent = head.decode(_BYTES), lives.open, lives.begun, 0, 0
         try:
             chain, rows = self._chains[name], rows[first:]
             for at, of, attempt, kind, opened, settled, who, note, seq, own, payload, digest in rows:
@@ -69,7 +69,7 @@ class Usual:
                 )
                 brings = False
                 if kind == "reserve":
-                    life, held = lives.begun(attempt)  # type: ignore[misc]  # None is a TypeError here
+                    life, held = begun_of(attempt)  # type: ignore[misc]  # None is a TypeError here
                     facts = f"{life.reserve[0]}{held}{life.reserve[1]}"
                     if opened != life.reserved_micros or settled:
                         break

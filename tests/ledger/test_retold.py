@@ -179,7 +179,7 @@ def told(row: dict[str, Any]) -> Retold | None:
     NOWHERE.execute("DELETE FROM attempts")
     NOWHERE.execute(f"INSERT INTO attempts VALUES (1, {', '.join('?' * len(COLUMNS))})", values)
     try:
-        spelled = NOWHERE.execute(f"SELECT {', '.join(BOUGHT)} FROM attempts").fetchall()[0]
+        spelled = NOWHERE.execute(f"SELECT id, NULL, {', '.join(BOUGHT)} FROM attempts").fetchall()[0]
         if spelled[-1] is None:
             return TELLS.of(values)
         made = TELLS.bought(spelled)

@@ -174,8 +174,8 @@ VERIFYING = (
         "raw-as-sqlite-has-it",
         "what SQLite spells is what was hashed, to the byte, also where it is not ASCII",
         RETOLD,
-        'if told.isascii() and "\\x7f" not in told:',
-        "if told.isascii():",
+        'if not both.isascii() or "\\x7f" in both:',
+        "if not both.isascii():",
         f"{TOLD} -k every_character",
     ),
     Mutant(
