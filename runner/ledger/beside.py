@@ -5,13 +5,13 @@ SQLite lets go of the interpreter while it works, so a thread is enough: with tw
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, text
 
-from runner.ledger.database import Database, driver_of, sqlite_module
+from runner.ledger.database import Database, driver_of
 
 # How often a second view is tried while others commit; a try takes less than a millisecond.
 TRIES = 50
@@ -29,7 +29,8 @@ def views(database: Database, *, two: bool) -> Iterator[tuple[Connection, Connec
     goes alone. Raises LedgerError.
     """
     if two and database.path is not None:
-        with closing(sqlite_module().connect(database.path, isolation_level=None)) as watcher:
+        with database.looking() as watcher:
+            watcher.execute("ROLLBACK")  # in no transaction, each question is answered of its own moment
             for _ in range(TRIES):
                 before = _version(watcher)
                 with ExitStack() as opened:

@@ -211,6 +211,14 @@ VERIFYING = (
         "tests/ledger/test_beside.py -k same",
     ),
     Mutant(
+        "watched-from-inside",
+        "who watches for commits has no view that stays",
+        BESIDE,
+        'watcher.execute("ROLLBACK")',
+        'watcher.execute("SELECT 1")',
+        "tests/ledger/test_beside.py -k same",
+    ),
+    Mutant(
         "a-view-that-has-not-begun",
         "a view begins before it is known that nobody has committed",
         BESIDE,
