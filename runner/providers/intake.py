@@ -74,7 +74,8 @@ class Intake:
         self._digest = sha256()
         self._picture_bytes = 0
         self._redaction = Redaction(key)
-        self._state: Callable[[bytes], None] = self._look if is_plain(answer.headers) else self._pass
+        # Not a method of this object: that would be a cycle, and all of it stay until the collector comes by.
+        self._take: Callable[[Intake, bytes], None] = Intake._look if is_plain(answer.headers) else Intake._pass
         self.kept: Answer | None = None
         self.document: Document | None = None  # of `kept`
 
@@ -82,13 +83,13 @@ class Intake:
         """Take the next bytes of the body."""
         if len(self._head) < _HEAD_ROOM_BYTES:
             self._head += block[: _HEAD_ROOM_BYTES - len(self._head)]
-        self._state(block)
+        self._take(self, block)
 
     def finish(self) -> bool:
         """The answer is whole: whether it is on the disk, under its name. `kept` then has it if it was cut."""
-        if self._state == self._collect and self._kept():
+        if self._take is Intake._collect and self._kept():
             return True
-        if self._state != self._pass:
+        if self._take is not Intake._pass:
             self._undo(b"")
         self._writer.write(self._redaction.finish())
         return not self._writer.lost and self._writer.commit()
@@ -106,7 +107,7 @@ class Intake:
         if found is not None and found.end() <= _TEXT_BYTES_MAX:
             rest = bytes(self._before[found.end() :])
             del self._before[found.end() :]
-            self._state = self._decode
+            self._take = Intake._decode
             self._decode(rest)
         elif found is not None or len(self._before) > _TEXT_BYTES_MAX:
             self._undo(b"")
@@ -128,7 +129,7 @@ class Intake:
         self._digest.update(decoded)
         self._picture_bytes += len(decoded)
         if end >= 0:
-            self._state = self._collect
+            self._take = Intake._collect
             self._collect(block[end:])
 
     def _holds_key(self, decoded: bytes) -> bool:
@@ -148,7 +149,7 @@ class Intake:
 
     def _undo(self, block: bytes) -> None:
         """Keep it all as it came; `block` is what has not been taken yet."""
-        self._state = self._pass
+        self._take = Intake._pass
         picture = (pybase64.b64encode(part) for part in self._writer.picture_so_far(_PICTURE_BYTES))
         for piece in chain([bytes(self._before)], picture, [self._base64.carry, bytes(self._after), block]):
             self._pass(piece)

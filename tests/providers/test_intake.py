@@ -1,10 +1,12 @@
 """A picture is cut out of its answer while it comes, and whatever cannot be put together again is kept as it came."""
 
 import base64
+import gc
 import itertools
 import json
 import os
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,6 +62,17 @@ def whole(body: bytes, key: Key, file: Path, answer: Answer = ANSWER) -> Reading
         return file
 
     return read(replace(answer, body=body), key=key, keep=keep)
+
+
+@pytest.mark.parametrize("body", [BODY, b'{"error": {"message": "no"}}'], ids=["cut", "as it came"])
+def test_what_an_answer_needed_is_gone_with_it(body: bytes, spool: Path, key: Key) -> None:
+    gc.collect()
+    gc.disable()  # the collector comes by after some hundred pictures, each with up to 64 KiB of its answer's head
+    try:
+        left = weakref.ref(taken(body, spool, key))
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("block_bytes", [1000, 4096, 50_000, 65_537, len(BODY)])
