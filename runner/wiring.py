@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from runner import sandbox
-from runner.allocator import share_arenas
+from runner.allocator import return_large, share_arenas
 from runner.booking import Means
 from runner.jobs import home, results
 from runner.ledger import clocks
@@ -36,6 +36,7 @@ def means(
     Raises UsageError when the key is missing or the endpoint must not be used.
     """
     share_arenas()
+    return_large()
     with _provider(settings, workspace) as provider:
         witness = Witness(database, settings)
         yield Means(

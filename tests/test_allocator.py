@@ -31,10 +31,30 @@ print(peak_kib() - before)
 """
 
 
-def grown_kib(how: str) -> int:
+TABLES = """
+import sys
+from pathlib import Path
+from runner.allocator import return_large
+
+if sys.argv[1] == "returned":
+    return_large()
+
+def held_kib():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+before = held_kib()
+for _ in range(3):
+    table = b"x" * 20_000_000  # from the second time on it is nothing unusual
+    del table
+print(held_kib() - before)
+"""
+
+
+def grown_kib(how: str, program: str = PROGRAM) -> int:
     root = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how], cwd=root, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program, how], cwd=root, capture_output=True, text=True, check=True, timeout=120
     )
     return int(done.stdout)
 
@@ -43,3 +63,9 @@ def grown_kib(how: str) -> int:
 def test_what_one_thread_has_freed_is_there_for_the_next() -> None:
     assert grown_kib("shared") < 40 * 1024
     assert grown_kib("alone") > 80 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's alone")
+def test_what_was_large_goes_back_each_time() -> None:
+    assert grown_kib("returned", TABLES) < 4 * 1024
+    assert grown_kib("alone", TABLES) > 16 * 1024
