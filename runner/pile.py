@@ -4,6 +4,7 @@ The file goes away with the process, whatever ends it. It is made where TMPDIR s
 where /tmp may be memory.
 """
 
+import heapq
 import marshal
 import os
 import sqlite3
@@ -12,6 +13,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +62,17 @@ class Pile:
             yield from self.block(number)
 
     def __getitem__(self, at: int) -> Any:
-        at = range(self._count)[at]
-        block = bisect_right(self._firsts, at) - 1 if at < self._count - len(self._last) else len(self._firsts)
-        first = self._firsts[block] if block < len(self._firsts) else self._count - len(self._last)
-        return self.block(block)[at - first]
+        return next(self.part(range(self._count)[at]))
+
+    def part(self, at: int, end: int | None = None) -> Iterator[Any]:
+        """The values from one position up to, and without, another; None: to the end."""
+        end = self._count if end is None else end
+        while at < end:
+            block = bisect_right(self._firsts, at) - 1 if at < self._count - len(self._last) else len(self._firsts)
+            first = self._firsts[block] if block < len(self._firsts) else self._count - len(self._last)
+            values = self.block(block)[at - first : end - first]
+            yield from values
+            at += len(values)
 
     def block(self, number: int) -> list[Any]:
         """The values of one block of the file; behind the last of them, those that are held."""
@@ -91,6 +100,30 @@ class Pile:
         self._last = []
 
 
+class InOrder:
+    """Texts that are given in any order, and come back in that of `sorted`: first all are given, then gone through.
+
+    Raises DiskError when there is no room for the file.
+    """
+
+    def __init__(self) -> None:
+        self._last: list[str] = []
+        self._sorted = Pile()  # ten thousand at a time
+        self._ends = [0]
+
+    def append(self, text: str) -> None:
+        """One more text."""
+        self._last.append(text)
+        if len(self._last) >= 10 * HELD:
+            self._sorted.extend(sorted(self._last))
+            self._ends.append(len(self._sorted))
+            self._last = []
+
+    def __iter__(self) -> Iterator[str]:
+        parts = [self._sorted.part(*ends) for ends in pairwise(self._ends)]
+        return heapq.merge(*parts, sorted(self._last)) if parts else iter(sorted(self._last))
+
+
 class FirstOf:
     """Which came first of those that are the same: a text for each digest (hex), the first that was given.
 
@@ -112,7 +145,7 @@ class FirstOf:
     def add(self, digest: str, told: str) -> None:
         """What is given for a digest that has none."""
         self._held[digest] = told
-        if len(self._held) > 10 * HELD:
+        if len(self._held) > 2 * HELD:
             self._write()
 
     def _asked(self, statement: str, names: tuple[str]) -> Any:
@@ -136,7 +169,7 @@ def _scratch() -> sqlite3.Connection:
     """A database in a file without a name: SQLite removes it when it is closed, and when the process dies."""
     made = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     made.execute("PRAGMA journal_mode=OFF")
-    made.execute("PRAGMA cache_size=-4096")
+    made.execute("PRAGMA cache_size=-1024")
     made.execute("CREATE TABLE first (digest TEXT PRIMARY KEY, told TEXT NOT NULL) WITHOUT ROWID")
     return made
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from runner import pile
 from runner.errors import DiskError
-from runner.pile import FirstOf, Pile
+from runner.pile import FirstOf, InOrder, Pile
 
 BORDERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25)
 
@@ -33,6 +34,38 @@ def test_a_pile_gives_back_what_was_put_on_it(count: int) -> None:
     assert [made[at - count] for at in range(count)] == values
     with pytest.raises(IndexError):
         made[count]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("count", BORDERS)
+def test_a_part_of_a_pile_is_that_of_a_list(count: int) -> None:
+    made, values = Pile(range(count)), list(range(count))
+    for at in range(count + 2):
+        assert list(made.part(at)) == values[at:]
+        assert all(list(made.part(at, end)) == values[at:end] for end in range(count + 1))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 119, 120, 121, 500])
+def test_texts_come_back_in_the_order_of_their_names(count: int) -> None:
+    texts = [f"{number * 7919 % 1000:03}\udcff\N{LATIN SMALL LETTER E WITH ACUTE}.png" for number in range(count)]
+    made = InOrder()
+    for text in texts:
+        made.append(text)
+    assert list(made) == list(made) == sorted(texts)
+
+
+def test_very_many_texts_are_sorted_in_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        made = InOrder()
+        for number in range(60_000):
+            made.append(f"{number * 7919 % 60_000:06}.png")
+        assert sum(1 for _ in made) == 60_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 1024 * 1024  # all of them take 4
 
 
 def test_a_short_pile_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

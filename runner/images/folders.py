@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.errors import DiskError, UsageError
 from runner.images.listing import Listing
+from runner.pile import InOrder
 
 # A picture's own prompt lies beside it, as `photo.jpg.prompt.txt`; it is never a picture itself.
 SIDECAR_SUFFIX = ".prompt.txt"
@@ -106,7 +107,7 @@ def _walked(
         if deeper is not None:
             above, included, excluded = deeper
             names, folders, count = _listed(root, above, closed, included, excluded, pass_over)
-            waiting.append((above, iter(names), folders, included, excluded))
+            waiting.append((above, names, folders, included, excluded))
             deeper = None
             seen += count
             if seen > _ENTRIES_MAX:
@@ -131,18 +132,18 @@ def _listed(
     included: "_Level",
     excluded: "_Level",
     pass_over: Callable[[str], Listing | None] | None,
-) -> tuple[list[str], frozenset[str], int]:
+) -> tuple[Iterator[str], frozenset[str], int]:
     """What counts in one folder under the root, by name; which of it are folders; how many entries there are in all.
 
     `above` ends with `/`, or is empty.
     """
     folder = f"{root}/{above}" if above else root
-    names: list[str] = []
+    names = InOrder()
     folders: list[str] = []
     passed = None if pass_over is None else pass_over(folder.rstrip("/"))
     if passed is not None:
         folders = [name for name in passed.folders if not closed.has_at(f"{folder}/{name}")]
-        return sorted(folders), frozenset(folders), passed.count
+        return iter(sorted(folders)), frozenset(folders), passed.count
     is_in, is_out = included.accepts, excluded.accepts
     count = 0
     try:
@@ -153,6 +154,7 @@ def _listed(
                 if entry.is_dir(follow_symlinks=False):
                     if not closed.has(entry):
                         folders.append(name)
+                        names.append(name)
                 elif (
                     is_in(name) and entry.is_file(follow_symlinks=False) and not is_out(name) and not closed.has(entry)
                 ):
@@ -161,7 +163,7 @@ def _listed(
                     raise _too_many(Path(root))
     except OSError as error:
         raise _unreadable(Path(root, above), error) from error
-    return sorted([*names, *folders]), frozenset(folders), count
+    return iter(names), frozenset(folders), count
 
 
 def _too_many(root: Path) -> DiskError:

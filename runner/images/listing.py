@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter, itemgetter
 
+# So many entries are looked at together.
+_TOGETHER = 1_000
 # A folder with more entries has no digest: they are sorted in memory.
 ENTRIES_MAX = 200_000
 
@@ -37,20 +39,27 @@ def listing_of(folder: str) -> Listing | None:
             if len(names) > ENTRIES_MAX:
                 return None
             names.sort()
-            # One look at the disk for each, and nothing of Python's in between: there may be a million of them.
-            rows = list(map(_FACTS, map(partial(os.stat, dir_fd=opened, follow_symlinks=False), names)))
+            return _digested(opened, names)
         finally:
             os.close(opened)
     except OSError:
         return None
-    folders: list[str] = []
-    if any(map(stat.S_ISDIR, set(map(_MODE, rows)))):
-        folders = [name for name, row in zip(names, rows, strict=True) if stat.S_ISDIR(row[0])]
-        rows = [row if not stat.S_ISDIR(row[0]) else () for row in rows]
-    newest_ns = max(map(_CTIME_NS, filter(None, rows)), default=0)
-    # Its version 2 writes equal values alike, however they are shared in memory.
-    digest = hashlib.sha256(marshal.dumps((names, rows), 2)).digest()
-    return Listing(digest, folders, len(names), newest_ns)
+
+
+def _digested(opened: int, names: list[str]) -> Listing:
+    """What these entries of an open folder are. Some at a time: what is told of one takes three times its name."""
+    digest, folders, newest_ns = hashlib.sha256(), list[str](), 0
+    for at in range(0, len(names), _TOGETHER):
+        some = names[at : at + _TOGETHER]
+        # One look at the disk for each, and nothing of Python's in between: there may be a million of them.
+        rows = list(map(_FACTS, map(partial(os.stat, dir_fd=opened, follow_symlinks=False), some)))
+        if any(map(stat.S_ISDIR, set(map(_MODE, rows)))):
+            folders += [name for name, row in zip(some, rows, strict=True) if stat.S_ISDIR(row[0])]
+            rows = [row if not stat.S_ISDIR(row[0]) else () for row in rows]
+        newest_ns = max(newest_ns, max(map(_CTIME_NS, filter(None, rows)), default=0))
+        # Its version 2 writes equal values alike, however they are shared in memory.
+        digest.update(marshal.dumps((some, rows), 2))
+    return Listing(digest.digest(), folders, len(names), newest_ns)
 
 
 _FACTS = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
