@@ -6,9 +6,10 @@ wait for it, hundreds of times a picture. So workers hand on a baton of their ow
 go of over long ones.
 
 It is a courtesy and never a lock: it protects nothing, and nothing is wrong when two run at once. Whoever waits for it
-while it is not handed on for a moment goes on without it. So one that is stuck, or computes for long, holds up nobody,
-and no order of locks can end in a deadlock. For speed alone two rules are kept: let go of it around what may take long
-(`aside`, `heavy`, `Usual`), and wait with `taken` for a lock under which somebody may have let go of it.
+while it is not handed on for a moment goes on, and carries it from then on: whoever had it before has it no more. So
+one that is stuck, or computes for long, holds up the others once and for a moment, and no order of locks can end in a
+deadlock. For speed alone two rules are kept: let go of it around what may take long (`aside`, `heavy`, `Usual`), and
+wait with `taken` for a lock under which somebody may have let go of it.
 """
 
 import threading
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-# Whoever has waited so long, and it was not handed on meanwhile, goes on without it.
+# Whoever has waited so long, and it was not handed on meanwhile, takes it from whoever has it.
 PATIENCE_S = 0.05
 # A wait is short when handing the baton on and getting it back would take about as long.
 SHORT_S = 0.001
@@ -33,8 +34,7 @@ class _Mine(threading.local):
 
     def __init__(self) -> None:
         self.runs = False  # it is inside `carried`, and not aside
-        self.has = False  # it carries the baton
-        self.handed = _closed()  # opened when the baton is handed to it
+        self.handed = _closed()  # opened when the baton is handed to it; stands for the thread
 
 
 class Baton:
@@ -44,10 +44,10 @@ class Baton:
     def __init__(self) -> None:
         self._mine = _Mine()
         self._changing = threading.Lock()
-        self._is_carried = False
+        self._carrier: threading.Lock | None = None
         self._waiting: deque[threading.Lock] = deque()
         self.handovers = 0
-        self.went_without = 0  # how often somebody lost patience
+        self.taken_away = 0  # how often somebody lost patience
 
     @property
     def runs(self) -> bool:
@@ -71,6 +71,10 @@ class Baton:
     @contextmanager
     def taken(self, lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
         """Hold a lock; it is not waited for with the baton in hand."""
+        if not self._mine.runs:
+            with lock:  # also in the main thread, where Ctrl-C between taking it and `try` would leave it taken
+                yield
+            return
         if not lock.acquire(blocking=False):
             with self.aside():
                 lock.acquire()
@@ -88,8 +92,8 @@ class Baton:
         mine = self._mine
         mine.runs = True
         with self._changing:
-            if not self._is_carried:
-                self._is_carried = mine.has = True
+            if self._carrier is None:
+                self._carrier = mine.handed
                 return
             self._waiting.append(mine.handed)
         self.wait_to_be_handed()
@@ -98,27 +102,28 @@ class Baton:
         """Hand it to whoever has waited longest, when this thread has it."""
         mine = self._mine
         mine.runs = False
-        if not mine.has:
-            return
-        mine.has = False
         with self._changing:
+            if self._carrier is not mine.handed:
+                return  # it was taken away
             self.handovers += 1
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._is_carried = False
+            self._carrier = self._waiting.popleft() if self._waiting else None
+            if self._carrier is not None:
+                self._carrier.release()
 
     def queue(self, handed: threading.Lock) -> None:
         """Let the thread that waits for this lock be the last of those who wait for the baton."""
         with self._changing:
-            if self._is_carried:
+            if self._carrier is not None:
                 self._waiting.append(handed)
             else:
-                self._is_carried = True
+                self._carrier = handed
                 handed.release()
 
     def wait_to_be_handed(self) -> None:
-        """Until it is handed to this thread, or this thread waits for it and loses patience."""
+        """Until it is handed to this thread, or this thread waits for it and loses patience.
+
+        All that lose it at about the same time go on at once, and the last of them hands it on.
+        """
         mine, seen = self._mine, -1
         while not mine.handed.acquire(timeout=PATIENCE_S):
             with self._changing:
@@ -126,10 +131,10 @@ class Baton:
                     continue  # it is not even called yet, or it was handed the baton at this moment
                 if self.handovers == seen:
                     self._waiting.remove(mine.handed)
-                    self.went_without += 1
+                    self._carrier = mine.handed
+                    self.taken_away += 1
                     return
                 seen = self.handovers
-        mine.has = True
 
 
 class Call:

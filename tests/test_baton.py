@@ -14,7 +14,7 @@ A_MOMENT_S = 30.0  # a test that waits so long has failed
 
 @pytest.fixture
 def baton(monkeypatch: pytest.MonkeyPatch) -> Baton:
-    """One that nobody goes on without: what would only be slow is stuck here."""
+    """One that nobody takes away: what would only be slow is stuck here."""
     monkeypatch.setattr(batons, "PATIENCE_S", 10 * A_MOMENT_S)
     return Baton()
 
@@ -77,7 +77,7 @@ def test_one_carries_it_at_a_time_and_in_the_order_of_asking(baton: Baton) -> No
     held.end()
     assert ended(*threads)
     assert told == list(range(8))
-    assert baton.went_without == 0
+    assert baton.taken_away == 0
 
 
 def test_who_is_aside_lets_another_carry_it_and_has_it_again_afterwards(baton: Baton) -> None:
@@ -97,9 +97,9 @@ def test_who_is_aside_lets_another_carry_it_and_has_it_again_afterwards(baton: B
             with baton.aside(), baton.heavy(HEAVY_BYTES):  # nothing to let go of
                 pass
         assert baton.runs
-        assert baton._is_carried
+        assert baton._carrier is not None
     assert ended(thread)
-    assert not baton._is_carried
+    assert baton._carrier is None
 
 
 def test_what_is_heavy_is_aside_and_what_is_light_is_not(baton: Baton) -> None:
@@ -108,13 +108,13 @@ def test_what_is_heavy_is_aside_and_what_is_light_is_not(baton: Baton) -> None:
             assert baton.runs
         with baton.heavy(HEAVY_BYTES):
             assert not baton.runs
-            assert not baton._is_carried
+            assert baton._carrier is None
 
 
 def test_an_error_inside_lets_go_of_it(baton: Baton) -> None:
     with pytest.raises(ZeroDivisionError), baton.carried(), baton.aside():
         raise ZeroDivisionError
-    assert not baton._is_carried
+    assert baton._carrier is None
     assert not baton.runs
 
 
@@ -141,11 +141,42 @@ def test_nobody_is_held_up_by_one_that_is_stuck_with_it() -> None:
     threads = [started(work) for _ in range(3)]
     through.wait(A_MOMENT_S)
     assert ended(*threads)
-    assert baton.went_without == 3
+    assert baton.taken_away == 3
+    assert baton._carrier is None  # the last of them has handed it on, or back
     held.end()
     with baton.carried():
-        assert baton._is_carried  # and it goes round again
-    assert not baton._is_carried
+        assert baton._carrier is not None  # and it goes round again
+    assert baton._carrier is None
+
+
+def take_away(baton: Baton, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for it with little patience, and hand it back."""
+    with monkeypatch.context() as hasty:
+        hasty.setattr(batons, "PATIENCE_S", 0.001)
+        with baton.carried():
+            pass
+
+
+def carry(baton: Baton) -> None:
+    with baton.carried():
+        pass
+
+
+def test_one_that_is_stuck_with_it_is_waited_for_once(baton: Baton, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(baton)
+    take_away(baton, monkeypatch)
+    assert ended(started(lambda: carry(baton)))  # it is stuck still, and nobody takes it away any more
+    with baton.carried():
+        held.end()
+        assert baton._carrier is baton._mine.handed  # who has it no more handed on nothing
+    assert baton.taken_away == 1
+
+
+def test_a_thread_that_ended_with_it_is_waited_for_once(baton: Baton, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended(started(baton.take))
+    take_away(baton, monkeypatch)
+    assert ended(started(lambda: carry(baton)))
+    assert baton.taken_away == 1
 
 
 class Round:
@@ -165,8 +196,7 @@ def test_patience_lasts_while_it_goes_round(baton: Baton) -> None:
     baton._mine.handed = Round(baton, 5)  # type: ignore[assignment]  # all that is asked of a lock here
     baton._waiting.append(baton._mine.handed)
     baton.wait_to_be_handed()
-    assert baton._mine.has
-    assert baton.went_without == 0
+    assert baton.taken_away == 0
 
 
 def test_a_lock_under_which_it_was_let_go_of_is_not_waited_for_with_it(baton: Baton) -> None:
@@ -221,7 +251,7 @@ def test_a_call_wakes_the_one_that_waits_for_it_in_its_turn(baton: Baton, is_car
         held.end()
     assert ended(thread)
     assert woken == ["called"]
-    assert not baton._is_carried
+    assert baton._carrier is None
 
 
 def test_one_that_is_not_called_yet_waits_whatever_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +272,7 @@ def test_one_that_is_not_called_yet_waits_whatever_its_patience(monkeypatch: pyt
     calls[0].make()
     assert ended(thread)
     assert woken.is_set()
-    assert baton.went_without == 0
+    assert baton.taken_away == 0
 
 
 def test_the_baton_is_kept_over_waits_that_are_usually_short(baton: Baton) -> None:

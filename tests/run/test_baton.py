@@ -51,16 +51,16 @@ class Together:
 
 def test_who_waits_for_an_answer_or_a_booking_holds_up_nobody(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDIO_KEY", KEY)
-    # Nobody goes on without it for so long: whoever waited with the baton in hand would wait for the others in vain.
+    # Nobody takes it away for so long: whoever waited with the baton in hand would wait for the others in vain.
     monkeypatch.setattr(baton, "PATIENCE_S", A_MOMENT_S / 6)
     before = Together(studio.endpoint.url)
     studio.settings(url=before.url, concurrency=AT_ONCE)
     studio.pictures(2 * AT_ONCE)
     studio.know_price()
-    handed, without = baton.WORKERS.handovers, baton.WORKERS.went_without
+    handed, without = baton.WORKERS.handovers, baton.WORKERS.taken_away
     assert main(["--project", str(studio.root), "run", "posters", "--yes"]) == 0
     assert (studio.endpoint.counts().requests, len(studio.outputs())) == (2 * AT_ONCE, 2 * AT_ONCE)
     assert baton.WORKERS.handovers - handed >= 2 * AT_ONCE
-    assert baton.WORKERS.went_without == without
+    assert baton.WORKERS.taken_away == without
     before.close()
     studio.balances()
