@@ -239,11 +239,14 @@ def _jpeg_reduced(file: BinaryIO, header: Header, size: tuple[int, int]) -> Imag
 
 
 def _png_whole(file: BinaryIO, header: Header, size: tuple[int, int]) -> Image.Image | None:
-    """A plain PNG in grey, at least of `size`, decoded at once; None for one that is too large for that, or damaged, or
-    of which the last row may be missing: Pillow leaves what does not come at zero, and says nothing."""
+    """A plain PNG in grey, at least of `size`, decoded at once; None for one that is too large for that, or damaged,
+    or has a palette, or of which the last row may be missing: Pillow leaves what does not come at zero, and says
+    nothing."""
     if header.width * header.height > _WHOLE_PIXELS_MAX:
         return None
     with suppress(Unusable), damage_as_unusable(), decoder(file, header) as picture:
+        if picture.mode == "P":  # of several palettes, a decoder may take the first or the last
+            return None
         picture.load()
         last = picture.crop((0, header.height - 1, header.width, header.height))
         if last.getbbox():

@@ -252,6 +252,23 @@ def test_a_png_read_in_bands_is_the_same_as_one_read_whole(tmp_path: Path, mode:
     assert _result_brightness(path, wanted).tobytes() == whole.tobytes()
 
 
+def test_of_two_palettes_a_small_png_is_seen_by_the_same_as_a_large_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.images import results
+
+    picture = upright(DEMO / "scans/still-life.webp").resize((90, 60)).convert("P")
+    data = saved(tmp_path / "a.png", picture).read_bytes()
+    at = data.index(b"IDAT") - 4
+    other = chunk(b"PLTE", bytes(range(255, -1, -1)) * 3)
+    for place in (at, len(data) - 12):  # before the pixels, and behind them
+        (tmp_path / "a.png").write_bytes(data[:place] + other + data[place:])
+        seen = results._result_brightness(tmp_path / "a.png", (45, 30)).tobytes()
+        with monkeypatch.context() as large:
+            large.setattr(results, "_WHOLE_PIXELS_MAX", 0)
+            assert results._result_brightness(tmp_path / "a.png", (45, 30)).tobytes() == seen
+
+
 def test_pixels_in_many_small_chunks_or_highly_compressed_are_read_to_the_end(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.png", Image.new("RGB", (512, 512), (9, 9, 9)))
     rows = bytes((1 + 3 * 2048) * 2048)

@@ -61,7 +61,10 @@ def test_ctrl_c_while_alerts_are_sent_leaves_the_exit_code_of_the_run(studio: St
     studio.recipe()
     studio.pictures(2)
 
+    # A shell starts what runs in the background deaf to Ctrl-C, and so would be what these tests start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = studio.start("run", "posters", "--yes")
+    signal.signal(signal.SIGINT, before)
     wait_until((studio.root / "heard.jsonl").exists, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
