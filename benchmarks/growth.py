@@ -52,7 +52,7 @@ def main() -> int:
         goals=reached,
         tables=[shown],
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.growth", *sys.argv[1:]]),
+        command=measured.command("growth", sys.argv[1:]),
         rounds=[asdict(one) for one in found],
     )
     performance.write()

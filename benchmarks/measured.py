@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -163,6 +164,12 @@ class Table:
 
     title: str
     rows: list[list[str]]
+
+
+def command(name: str, words: Sequence[str]) -> str:
+    """How a benchmark was called, for whoever calls it again: where it had its files is nobody else's business."""
+    told = [word for before, word in zip(["", *words], words, strict=False) if "--folder" not in (before, word)]
+    return shlex.join(["python", "-m", f"benchmarks.{name}", *told])
 
 
 def keep(name: str, title: str, *, goals: Sequence[Goal], tables: Sequence[Table], notes: str, **more: Any) -> Path:

@@ -347,7 +347,7 @@ def main() -> int:
     measuring.show(shown)
     measuring.show_goals(reached)
     if told.keep:
-        words = " ".join(["python -m benchmarks.plan", *sys.argv[1:]])
+        words = measured.command("plan", sys.argv[1:])
         measuring.keep(
             "plan", "Planning", goals=reached, tables=[shown], notes=NOTES, command=words, programs=[*found.items()]
         )

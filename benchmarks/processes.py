@@ -135,7 +135,7 @@ def main() -> int:
             goals=reached,
             tables=[shown],
             notes=NOTES,
-            command=" ".join(["python -m benchmarks.processes", *sys.argv[1:]]),
+            command=measured.command("processes", sys.argv[1:]),
             rounds=[asdict(one) for one in found],
         )
         performance.write()

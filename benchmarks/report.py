@@ -327,7 +327,7 @@ def main() -> int:
         goals=reached,
         tables=[shown],
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.report", *sys.argv[1:]]),
+        command=measured.command("report", sys.argv[1:]),
         rounds=[asdict(one) for one in found],
     )
     performance.write()

@@ -218,7 +218,7 @@ def main() -> int:
         goals=reached,
         tables=[shown],
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.rivals", *sys.argv[1:]]),
+        command=measured.command("rivals", sys.argv[1:]),
         rounds={name: [asdict(one) for one in rounds] for name, rounds in found.items()},
     )
     performance.write()

@@ -368,7 +368,7 @@ def keep(
         goals=reached,
         tables=tables,
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.sending", *sys.argv[1:]]),
+        command=measured.command("sending", sys.argv[1:]),
         curve={str(in_flight): ratio(rounds, OMIXA, SCRIPT, speed) for in_flight, (_, rounds) in curve.items()},
         rounds={name: [asdict(one) for one in rounds] for name, rounds in found.items()},
     )

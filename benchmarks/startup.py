@@ -25,8 +25,8 @@ SCRIPT = str(Path(sys.executable).with_name("omixa"))
 BARE = "python -c pass"
 RECIPES = 100
 NOTES = (
-    "`budget`, `report` and `plan` are of a project that has bought three pictures. A `report` and a `plan` load\n"
-    "SQLAlchemy, which by itself is twenty times bare Python; who only looks at budgets does without it.\n"
+    "`budget`, `report` and `plan` are of a project that has bought three pictures. A `report` loads\n"
+    "SQLAlchemy, which by itself is twenty times bare Python; who plans, or looks at budgets, does without it.\n"
 )
 
 
@@ -145,7 +145,7 @@ def main() -> int:
         goals=reached,
         tables=[shown],
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.startup", *sys.argv[1:]]),
+        command=measured.command("startup", sys.argv[1:]),
         rounds=[{"name": name, "ms": times} for name, times in found.items()],
     )
     performance.write()

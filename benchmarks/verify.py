@@ -259,7 +259,7 @@ def main() -> int:
         goals=reached,
         tables=[shown],
         notes=NOTES,
-        command=" ".join(["python -m benchmarks.verify", *sys.argv[1:]]),
+        command=measured.command("verify", sys.argv[1:]),
         rounds=[asdict(one) for one in found],
     )
     performance.write()

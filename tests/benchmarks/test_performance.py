@@ -90,3 +90,9 @@ def test_make_bench_makes_the_page_anew() -> None:
     assert started == ["sending", "processes", "growth", "startup"]
     for name in started:
         assert "performance.write()" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def test_a_result_does_not_tell_where_the_files_were() -> None:
+    words = ["--keep", "--folder", "/some/where", "--only", "find /", "--rounds", "3"]
+    assert measured.command("plan", words) == "python -m benchmarks.plan --keep --only 'find /' --rounds 3"
+    assert measured.command("plan", []) == "python -m benchmarks.plan"
