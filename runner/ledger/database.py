@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from runner.baton import aside, taken
 from runner.errors import LedgerError
-from runner.ledger import HEAD
+from runner.ledger import HEAD, fresh
 from runner.ledger.gate import Gate
 
 # SQLAlchemy takes longer to load than all that somebody does who only looks: it comes with the first engine.
@@ -138,12 +138,9 @@ class Database:
             with self.read() as connection:
                 yield driver_of(connection)
             return
-        with explained(self.path):
-            place = _uri(self.path)
-            with closing(sqlite_module().connect(place, uri=place.startswith("file:"), **_OPTIONS)) as raw:
-                _prepare(raw)
-                raw.execute("BEGIN")
-                yield raw
+        with explained(self.path), closing(_connect(self.path)) as raw:
+            raw.execute("BEGIN")
+            yield raw
 
     def compact(self) -> None:
         """Write the file anew, so that nothing of what was removed is left in it. Raises LedgerError."""
@@ -215,6 +212,18 @@ def _prepare(raw: Any) -> None:
     raw.execute("PRAGMA foreign_keys=ON")
     raw.execute("PRAGMA trusted_schema=OFF")
     raw.execute("PRAGMA cache_size=-512")  # KiB: many threads read a little each, and the system's cache is near
+
+
+def _connect(path: Path) -> Any:
+    """A connection of the driver that is nobody else's."""
+    place = _uri(path)
+    raw = sqlite_module().connect(place, uri=place.startswith("file:"), **_OPTIONS)
+    try:
+        _prepare(raw)
+    except BaseException:
+        raw.close()
+        raise
+    return raw
 
 
 def _in_memory() -> "Engine":
@@ -296,20 +305,26 @@ def revision(database: Database) -> str | None:
 
 def _migrate(database: Database, path: Path) -> None:
     """Bring the file to this program's tables. Two processes at once: the second finds the work done."""
-    from runner.ledger import migrate  # Alembic costs half a second; only a file that needs it pays
-
     with database._writer, explained(path), database._held_gate():
         reached = revision(database)
         if reached == HEAD:
             return
-        if reached is not None:
-            if reached not in migrate.revisions():
-                raise LedgerError(
-                    f"the ledger `{path}` was written by a newer omixa (its tables are at {reached}, "
-                    f"this program knows {HEAD})",
-                    "update omixa-runner; nothing was changed",
-                )
-            _back_up(path, reached)
+        if reached is None:
+            _use_wal(path)
+            with closing(_connect(path)) as raw:
+                raw.execute("BEGIN IMMEDIATE")
+                fresh.make(raw, HEAD)
+                raw.commit()
+            return
+        from runner.ledger import migrate  # Alembic takes 15 MB and as long as a small run; only an older file needs it
+
+        if reached not in migrate.revisions():
+            raise LedgerError(
+                f"the ledger `{path}` was written by a newer omixa (its tables are at {reached}, "
+                f"this program knows {HEAD})",
+                "update omixa-runner; nothing was changed",
+            )
+        _back_up(path, reached)
         _use_wal(path)
         with database._engine.connect() as connection:
             connection.execution_options(begin="IMMEDIATE")

@@ -1,22 +1,11 @@
 """The only importer of Alembic: the migrations in `migrations/`, applied to one open connection."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from runner.errors import LedgerError
-
-
-def folder() -> Path:
-    """Where the migrations are: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for place in (package / "migrations", package.parent / "migrations"):
-        if (place / "env.py").is_file():
-            return place
-    raise LedgerError("the ledger's migrations are missing from this installation", "install omixa-runner again")
+from runner.ledger.fresh import folder
 
 
 def _config() -> Config:

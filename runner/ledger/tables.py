@@ -479,20 +479,3 @@ APPROVALS = Table(
 )
 
 RECORDS = (SCHEDULES, SLOTS, ALERTS, ALERT_SENDINGS, RECONCILED, APPROVALS, CLOSINGS, CORRECTIONS)
-
-# What the migrations make beside the tables, by table.
-TRIGGERS = {
-    "entries": ("entries_no_update", "entries_no_delete"),
-    "attempts": (
-        *(f"attempts_closed_{what}" for what in ("insert", "delete", "move", "replace", "update")),
-        *(f"totals_{how}" for how in ("added", "out", "in")),
-    ),
-    "runs": tuple(f"runs_closed_{what}" for what in ("update", "end", "delete", "insert")),
-    "workspaces": tuple(f"workspaces_closed_{what}" for what in ("update", "delete", "insert")),
-    "closings": ("closings_no_update", "closings_no_delete", "closings_in_order"),
-    "corrections": (
-        *("corrections_no_update", "corrections_no_delete", "corrections_in_open"),
-        *("totals_correction_out", "totals_correction_in"),
-    ),
-    "reconciled": tuple(f"totals_reconciled_{how}" for how in ("added", "out", "in")),
-}

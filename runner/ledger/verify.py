@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from runner.ledger import chain, totals
+from runner.ledger import chain, fresh, totals
 from runner.ledger.balance_check import among, attempts_off, windows_off
 from runner.ledger.balances import joined_digest
 from runner.ledger.beside import Answers, Question, views
 from runner.ledger.chain import Identity
 from runner.ledger.database import Database, driver_of
 from runner.ledger.facts import PURGED, attempt_facts, is_purged
+from runner.ledger.fresh import Part
 from runner.ledger.lives import Lives, blocks, stream
 from runner.ledger.multiset import Standing
 from runner.ledger.retold import ENDS, Heads
@@ -30,11 +31,9 @@ from runner.ledger.tables import (
     ENTRIES,
     LEDGER_STATE,
     LEVERS,
-    METADATA,
     RECORDS,
     RUNS,
     TEXTS,
-    TRIGGERS,
     WORKSPACES,
 )
 from runner.ledger.usual import Usual
@@ -203,30 +202,24 @@ def _wrong_prices(connection: Connection) -> list[str]:
 
 
 def _wrong_schema(connection: Connection) -> list[str]:
-    if _schema(connection) == _SCHEMA:
-        return []
-    return ["the file has other tables, indexes or triggers than the program's migrations make"]
+    """A trigger that guards what is closed, a check of a table: each must be what the migrations make, to the word."""
+    made, found = fresh.schema(), fresh.schema_of(driver_of(connection))
+    wrong = [
+        *(f"{kind} `{name}` of {table} is missing" for kind, name, table in made.keys() - found.keys()),
+        *(f"{kind} `{name}` of {table} is none of the program's" for kind, name, table in found.keys() - made.keys()),
+        *(f"{kind} `{name}` of {table} is not the program's" for kind, name, table in _others(made, found)),
+    ]
+    return [f"the file has other tables, indexes or triggers than the migrations make: {one}" for one in sorted(wrong)]
+
+
+def _others(made: Mapping[Part, str], found: Mapping[Part, str]) -> Iterator[Part]:
+    return (part for part, told in made.items() if found.get(part, told) != told)
 
 
 def _damage(connection: Connection) -> list[str]:
     """An index that leaves rows out shows different rows to different questions."""
     lines = connection.execute(text(f"PRAGMA integrity_check({FAULTS_MAX})")).scalars()
     return [f"the file is damaged: {line}" for line in lines if line != "ok"]
-
-
-def _schema(connection: Connection) -> set[tuple[str, str, str]]:
-    """What the file is made of: kind, name, and of which table."""
-    rows = connection.execute(text("SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
-    return {(row.type, row.name, row.tbl_name) for row in rows}
-
-
-_SCHEMA = {
-    ("table", "alembic_version", "alembic_version"),
-    ("view", "counted", "counted"),
-    *(("trigger", name, table) for table, names in TRIGGERS.items() for name in names),
-    *(("table", name, name) for name in METADATA.tables),
-    *(("index", str(one.name), name) for name, table in METADATA.tables.items() for one in table.indexes),
-}
 
 
 # ---- the chain

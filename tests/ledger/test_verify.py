@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from runner.errors import LedgerError
-from runner.ledger import export, records, verify
+from runner.ledger import export, fresh, records, verify
 from runner.ledger.agenda import Agenda
 from runner.ledger.closing import Closer, window_of
 from runner.ledger.database import Database, moment, open_database
@@ -202,7 +202,7 @@ def other(value: object) -> list[object]:
         case None:
             return ["x", 1]
         case int():
-            return [value + 1, -value - 1]
+            return [value + 1, -value - 1, value + 0.5]
         case bytes():
             return [bytes([value[0] ^ 1]) + value[1:], value[:-1] + bytes([value[-1] ^ 128]), value[:-1]]
         case str():
@@ -262,6 +262,57 @@ def test_every_value_of_a_usual_life_is_compared(usual_life: Path, tmp_path: Pat
         except sqlite3.IntegrityError:
             refused += 1
     assert refused < len(changes) / 10
+
+
+def test_every_part_of_the_file_is_held_against_what_the_migrations_make(full: Path, tmp_path: Path) -> None:
+    """Each table, index, view and trigger: another one of the same name, none, and one that is hidden."""
+    parts = fresh.schema()
+    assert {kind for kind, _, _ in parts} == {"table", "index", "view", "trigger"}
+    assert told_of(full) == []
+    told = "the file has other tables, indexes or triggers than the migrations make: "
+    for kind, name, table in parts:
+        # A comment stands for what would say something else.
+        copy = make_other(
+            full, tmp_path / "ledger.db", "UPDATE sqlite_master SET sql = sql || ' /* */' WHERE name = ?", name
+        )
+        assert told_of(copy) == [f"{told}{kind} `{name}` of {table} is not the program's"]
+        if kind in ("trigger", "index"):
+            copy = make_other(full, tmp_path / "ledger.db", "DELETE FROM sqlite_master WHERE name = ?", name)
+            assert f"{told}{kind} `{name}` of {table} is missing" in told_of(copy)
+    for name in ("more", "sqlite_more"):
+        copy = make_other(full, tmp_path / "ledger.db", HIDDEN, name)
+        assert told_of(copy) == [f"{told}trigger `{name}` of prices is none of the program's"]
+
+
+def told_of(path: Path) -> list[str]:
+    with Database(path) as opened:
+        return verify.verify(opened).faults
+
+
+def make_other(path: Path, copy: Path, statement: str, name: str) -> Path:
+    """A copy whose own description was changed."""
+    shutil.copyfile(path, copy)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as raw:
+        raw.execute("PRAGMA writable_schema=ON")
+        assert raw.execute(statement, (name,)).rowcount == 1
+    return copy
+
+
+HIDDEN = (
+    "INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql) VALUES ('trigger', ?1, 'prices', 0, "
+    "'CREATE TRIGGER ' || ?1 || ' AFTER INSERT ON prices BEGIN DELETE FROM prices; END')"
+)
+
+
+def test_a_trigger_that_lets_pass_what_is_closed_is_found(full: Path, tmp_path: Path) -> None:
+    lax = "UPDATE sqlite_master SET sql = substr(sql, 1, instr(sql, 'BEGIN') + 5) || 'SELECT 1; END' WHERE name = ?"
+    found = found_in(make_other(full, tmp_path / "ledger.db", lax, "entries_no_update"))
+    assert len(found) == 1
+    assert "trigger `entries_no_update` of entries is not the program's" in found[0]
+
+
+def test_what_sqlite_notes_of_how_rows_are_spread_is_not_held_against_a_ledger(full: Path, tmp_path: Path) -> None:
+    assert found_in(meddle(full, tmp_path / "copy" / "ledger.db", ("ANALYZE", ()))) == []
 
 
 @pytest.mark.parametrize("one_in", [3])

@@ -136,10 +136,14 @@ SCENES_OF = {
 }
 
 
+# What only an older ledger comes to.
+MIGRATING = ("back up", "migrate")
+
+
 def strikes() -> list[Strike]:
     """Every point in every way; in the middle near the beginning and further in. Only those that a process comes to:
     a first ledger is not backed up."""
-    points = [point for point in POINTS if len(migrate.revisions()) > 1 or point.name != "back up"]
+    points = [point for point in POINTS if len(migrate.revisions()) > 1 or point.name not in MIGRATING]
     return [
         Strike(point, when, step, scene)
         for point in points
@@ -156,7 +160,7 @@ def play_strike(number: int, root: Path, provider: Provider, forks: Forks) -> Ro
     project = Project(root / name, pictures=3)
     project.settings(provider.url(name, strike.scene), concurrency=2)
     done = Round(None, number)
-    if strike.point.name == "back up":
+    if strike.point.name in MIGRATING:
         _older_ledger(project.ledger)
     if strike.point.name in ("restore", "record a delivery"):
         project.run(forks)

@@ -7,6 +7,7 @@ VERIFY, LIVES, RETOLD = "runner/ledger/verify.py", "runner/ledger/lives.py", "ru
 STANDING, TOTALS, MERKLE = "runner/ledger/multiset.py", "runner/ledger/totals.py", "runner/trail/merkle.py"
 TESTS = "tests/ledger/test_verify.py"
 USUAL, ANEW = f"{TESTS} -k usual", f"{TESTS} -k other_money"
+FRESH, FIRST = "runner/ledger/fresh.py", "tests/ledger/test_fresh.py"
 TOLD, SUMS = "tests/ledger/test_retold.py", "tests/ledger/test_totals.py"
 
 VERIFYING = (
@@ -281,5 +282,61 @@ VERIFYING = (
         'until = max(_ALL.index(column) for column in {"workspace", *wanted}) + 1',
         'until = max(_ALL.index(column) for column in {"workspace", *wanted})',
         f"{SUMS} -k by_every_key",
+    ),
+    Mutant(
+        "trigger-by-its-name",
+        "a trigger is the migrations' one to the word, not by its name",
+        VERIFY,
+        "if found.get(part, told) != told",
+        "if part not in found",
+        f"{TESTS} -k lets_pass",
+    ),
+    Mutant(
+        "part-that-is-missing",
+        "an index or a trigger that was taken away is named",
+        VERIFY,
+        "in made.keys() - found.keys()),",
+        "in set[Part]()),",
+        f"{TESTS} -k every_part",
+    ),
+    Mutant(
+        "part-that-was-added",
+        "a trigger that no migration makes is named",
+        VERIFY,
+        "in found.keys() - made.keys()),",
+        "in set[Part]()),",
+        f"{TESTS} -k every_part",
+    ),
+    Mutant(
+        "part-that-is-hidden",
+        "a trigger whose name looks like one of SQLite's own is named",
+        FRESH,
+        "GLOB 'sqlite_stat[1-4]')",
+        "GLOB 'sqlite_stat[1-4]') AND name NOT GLOB 'sqlite_*'",
+        f"{TESTS} -k every_part",
+    ),
+    Mutant(
+        "notes-of-analyze",
+        "what SQLite notes of how rows are spread is nothing of ours",
+        FRESH,
+        "GLOB 'sqlite_stat[1-4]')",
+        "GLOB 'sqlite_stat[5-9]')",
+        f"{TESTS} -k spread",
+    ),
+    Mutant(
+        "new-ledger-of-no-version",
+        "a new ledger says how new it is",
+        FRESH,
+        '    raw.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (revision,))\n',
+        "",
+        FIRST,
+    ),
+    Mutant(
+        "new-ledger-by-halves",
+        "a new ledger is there whole, or not at all",
+        "runner/ledger/database.py",
+        '                raw.execute("BEGIN IMMEDIATE")\n                fresh.make(raw, HEAD)',
+        "                fresh.make(raw, HEAD)",
+        f"{FIRST} -k killed",
     ),
 )

@@ -59,6 +59,7 @@ STARTING = (
     Point("create the ledger", ("runner.ledger.database:_create_file",)),
     Point("back up", ("runner.ledger.database:_back_up",)),
     Point("leave the old journal", ("runner.ledger.database:_alone",)),
+    Point("make the tables", ("runner.ledger.fresh:make",), _IN_ONE_TRANSACTION),
     Point("migrate", ("runner.ledger.migrate:upgrade",), _IN_ONE_TRANSACTION),
     Point("claim the home", ("runner.jobs:claim_home",)),
     Point("plan", ("runner.jobs:make_plan",)),
