@@ -64,7 +64,7 @@ bench: $(VENV)/.run
 	@echo "  $(BIN)/python -m benchmarks.sending --full           as many pictures as the goals speak of, five rounds"
 	@echo "  $(BIN)/python -m benchmarks.rivals                   Dask, Luigi, Prefect, Snakemake, promptfoo (installs them)"
 	@echo "  $(BIN)/python -m benchmarks.growth --pictures 1000,100000"
-	@echo "  $(BIN)/python -m benchmarks.plan --keep              a plan of 10^5 pictures beside 10^6 attempts"
+	@echo "  $(BIN)/python -m benchmarks.plan --keep              a plan of 10^5 pictures beside 10^6 attempts (--also 1000000: of a million)"
 	@echo "  $(BIN)/python -m benchmarks.sending --profile        where the CPU of a picture goes"
 	@echo "  $(BIN)/python -m benchmarks.verify                   10^6 entries verified, beside SHA-256 over the same bytes"
 	@echo "  $(BIN)/python -m benchmarks.report --attempts 10000000   a monthly report, beside DuckDB; needs 10 GB"

@@ -7,6 +7,9 @@ many other attempts. `omixa plan` counts folders that have not changed, `--all` 
 `--verify` reads them. Beside it stand `find -printf` over the same two trees and, of those on PATH, make,
 rclone, doit, snakemake and dvc, each told that the same results come from the same pictures. The programs take turns;
 shown are medians of CPU time (user + system, children included), their ratio to find, and the highest memory.
+
+`--also 5000 --also 1000000` makes and measures worlds of other sizes too: a smaller one, with ten attempts a picture,
+for programs that take too long for a large one; a larger one in a single round, which shows how plans grow.
 """
 
 import argparse
@@ -185,13 +188,15 @@ class Program:
     prepare: Callable[[Path], None] | None = None
 
 
-FIND, PLAN = "find -printf", "omixa plan"
+FIND, PLAN, ALL = "find -printf", "omixa plan", "omixa plan --all"
 FIND_MOST = 2.5
+# Ten times the pictures may take so many times as long, and so many MB.
+TEN_TIMES_MOST, LARGE_MB_MOST = 12, 150
 # By name: seconds of CPU, seconds on the wall, and the highest MB.
 Found = dict[str, tuple[float, float, float]]
 NOTES = (
-    "All pictures are paid for and in place. `--all` lists each of them, and so looks at each; more, and a million of\n"
-    "them, in [planning](performance-planning.md).\n"
+    "All pictures are paid for and in place. `--all` lists each of them, and so looks at each. How it is done, and\n"
+    "what was measured before: [planning](performance-planning.md).\n"
 )
 OMIXA = (sys.executable, "-m", "runner", "plan")
 
@@ -201,7 +206,7 @@ def programs(names: Sequence[str]) -> list[Program]:
     found = [
         Program(FIND, ("find", "pictures", "out", "-printf", "%p %s %T@ %i\\n")),
         Program(PLAN, OMIXA),
-        Program("omixa plan --all", (*OMIXA, "--all")),
+        Program(ALL, (*OMIXA, "--all")),
         Program("omixa plan --json", (*OMIXA, "--json")),
         Program("omixa plan --verify", (*OMIXA, "--verify")),
         Program("make -rR -q", ("make", "-rR", "-q", "-f", "Makefile.tree", "all"), _for_make),
@@ -314,10 +319,41 @@ def goals(found: Found, pictures: int) -> list[Goal]:
     work, own = f"plan of {pictures} pictures of which nothing has changed", found[PLAN][0]
     ratio = own / found[FIND][0]
     rows = [Goal(work, f"`{FIND}`", "CPU ≤ 2.5×", f"{ratio:.1f}×, {found[PLAN][2]:.0f} MB", ratio <= FIND_MOST)]
-    for name, (cpu, _, _) in found.items():
-        if name != FIND and not name.startswith(PLAN):
-            rows.append(Goal(work, f"`{name}`", "CPU < 1×", f"{own / cpu:.2f}×", own < cpu))
+    return [*rows, *faster(found, pictures)]
+
+
+def faster(found: Found, pictures: int) -> list[Goal]:
+    """Faster than each of the others."""
+    work, own = f"plan of {pictures} pictures of which nothing has changed", found[PLAN][0]
+    others = {name: cpu for name, (cpu, _, _) in found.items() if name != FIND and not name.startswith(PLAN)}
+    return [Goal(work, f"`{name}`", "CPU < 1×", f"{own / cpu:.2f}×", own < cpu) for name, cpu in others.items()]
+
+
+def grown(found: Found, pictures: int, larger: Found, more: int) -> list[Goal]:
+    """So many times the pictures take at most so many times as long, give or take a fifth, and no more memory."""
+    most = TEN_TIMES_MOST * more / pictures / 10
+    rows = []
+    for name in (PLAN, ALL):
+        times, megabytes = larger[name][0] / found[name][0], larger[name][2]
+        rows.append(
+            Goal(
+                f"`{name}` of {more} pictures",
+                f"of {pictures}",
+                f"CPU ≤ {most:.0f}×, ≤ {LARGE_MB_MOST} MB",
+                f"{times:.1f}×, {found[name][2]:.0f} → {megabytes:.0f} MB",
+                times <= most and megabytes <= LARGE_MB_MOST,
+            )
+        )
     return rows
+
+
+def world(folder: Path, pictures: int, attempts: int) -> Path:
+    """The world in that folder, made where it is missing."""
+    if not (folder / "omixa.toml").exists():
+        begun = time.perf_counter()
+        make_world(folder, pictures, attempts)
+        print(f"{pictures} pictures, made in {time.perf_counter() - begun:.0f} s", flush=True)
+    return folder
 
 
 def main() -> int:
@@ -325,6 +361,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--attempts", type=int, default=1_000_000)
+    parser.add_argument("--also", type=int, action="append", default=[], help="another size; may be given again")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the world is made, or is (default: thrown away)")
     parser.add_argument(
@@ -334,22 +371,33 @@ def main() -> int:
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.folder or Path(scratch) / "world").resolve()
-        if not (folder / "omixa.toml").exists():
-            begun = time.perf_counter()
-            make_world(folder, told.pictures, told.attempts)
-            print(f"made in {time.perf_counter() - begun:.0f} s")
-        found = measure(folder, told.rounds, told.only)
+        found = measure(world(folder, told.pictures, told.attempts), told.rounds, told.only)
+        others: dict[int, Found] = {}
+        for size in told.also:
+            beside = folder.with_name(f"{folder.name}-{size}")
+            if size < told.pictures:
+                others[size] = measure(world(beside, size, 10 * size), told.rounds, told.only)
+            else:
+                others[size] = measure(world(beside, size, max(size, told.attempts)), 1, (FIND, PLAN, ALL))
     if not {FIND, PLAN} <= found.keys():
         for name, (cpu, wall, megabytes) in found.items():
             print(f"{name:24}{cpu:8.2f} s of CPU{wall:8.2f} s{megabytes:7.0f} MB")
         return 0
-    shown, reached = table(found, told.pictures, told.attempts, told.rounds), goals(found, told.pictures)
-    measuring.show(shown)
+    shown, reached = [table(found, told.pictures, told.attempts, told.rounds)], goals(found, told.pictures)
+    for size, other in others.items():
+        if size < told.pictures:
+            shown.append(table(other, size, 10 * size, told.rounds))
+            reached += faster(other, size)
+        else:
+            shown.append(table(other, size, max(size, told.attempts), 1))
+            reached += grown(found, told.pictures, other, size)
+    for one in shown:
+        measuring.show(one)
     measuring.show_goals(reached)
     if told.keep:
         words = measured.command("plan", sys.argv[1:])
         measuring.keep(
-            "plan", "Planning", goals=reached, tables=[shown], notes=NOTES, command=words, programs=[*found.items()]
+            "plan", "Planning", goals=reached, tables=shown, notes=NOTES, command=words, programs=[*found.items()]
         )
         performance.write()
     return 0
