@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -479,7 +479,7 @@ def execute(
     are, some hundred are held.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
-    `Tally.interrupted` says the last. What is made of a result is bought as soon as that is there, and not at all when
+    `Tally.interrupted` says the last. What is paid for comes first, so that no budget keeps it away. What is made of a result is bought as soon as that is there, and not at all when
     it does not come. With a `canary`, so many are bought first, with all that is made of them, and `approve` says why
     the others must not be, or None. Raises what made the ledger unusable, after every worker has ended.
     """
@@ -509,10 +509,20 @@ def _after_canary(items: Shelf, canary: int | None) -> list[tuple[Iterable[Item]
     first = [] if canary is None else _canary(items, canary)
     count = items.how_many("buy", "restore")
     if not first:
-        return [(items.of("buy", "restore"), count)]
+        return [(_paid_first(items), count)]
     chosen = {item.draft.output_path for item in first}
-    others = (item for item in items.of("buy", "restore") if item.draft.output_path not in chosen)
+    others = (item for item in _paid_first(items) if item.draft.output_path not in chosen)
     return [(first, len(first)), (others, count - len(first))]
+
+
+def _paid_first(items: Shelf) -> Iterator[Item]:
+    """What is to be bought and restored; what is paid for comes first. It takes no money, so what a budget refuses must
+    not hold it up. Nothing waits for it: what is made of a kept result is made of that."""
+    if not items.how_many("restore", alone=True):
+        yield from items.of("buy", "restore")
+        return
+    yield from (item for item in items.of("restore") if item.after is None)
+    yield from (item for item in items.of("buy", "restore") if item.action == "buy" or item.after is not None)
 
 
 def _canary(items: Shelf, count: int) -> list[Item]:

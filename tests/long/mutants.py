@@ -880,6 +880,14 @@ MUTANTS = (
         "tests/providers/test_omixa.py -k cut_in_its_body",
     ),
     Mutant(
+        "restored-in-its-turn",
+        "what is paid for comes back although a cap refuses what stands before it",
+        EXECUTION,
+        'if not items.how_many("restore", alone=True):',
+        "if True:",
+        f"{RUN} -k although_a_cap",
+    ),
+    Mutant(
         "two-lengths",
         "an answer with two lengths is no proper one",
         "runner/providers/omixa.py",

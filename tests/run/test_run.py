@@ -159,6 +159,23 @@ def test_a_refusal_says_which_budget_and_what_is_left_and_lists_the_rest(studio:
     assert studio.endpoint.counts().requests == 4
 
 
+def test_what_was_paid_for_comes_back_although_a_cap_refuses_what_stands_before_it(studio: Studio) -> None:
+    studio.settings(month="0.08", ceiling="0.039", concurrency=1)
+    studio.pictures(2)
+    assert studio.run().code == 0
+    # First in their order is one that does not fit any more, then two whose pictures somebody has removed.
+    studio.picture("pictures/000-new.png")
+    (studio.root / "pictures" / "000.png").rename(studio.root / "pictures" / "000-old.png")
+    (studio.root / "out" / "000.png").unlink()
+    (studio.root / "out" / "001.png").unlink()
+    ended = studio.run()
+    assert ended.code == 3, ended
+    assert "restored 2 without paying" in ended.out
+    assert "left: 1 picture;" in ended.out
+    assert studio.outputs() == ["000-old.png", "001.png"]
+    assert studio.endpoint.counts().requests == 2
+
+
 def test_a_recipe_may_have_its_own_caps_for_a_run_and_for_a_month(studio: Studio) -> None:
     studio.settings(ceiling="0.039")
     studio.recipe(more='[budget]\nrun = "0.08"\nmonth = "0.12"')

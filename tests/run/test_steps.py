@@ -135,6 +135,22 @@ def test_what_was_lost_on_the_way_comes_back_without_paying(graph: Graph) -> Non
     assert graph.requests == 3
 
 
+def test_what_was_lost_on_the_way_comes_back_although_the_cap_is_full(graph: Graph) -> None:
+    graph.studio.pictures(1)
+    assert graph.run().code == 0
+    graph.studio.picture("pictures/000-before.png")
+    settings = graph.studio.root / "omixa.toml"
+    settings.write_text(settings.read_text().replace("50.00", "0.15"))  # one more of the first step fits
+    for name in ("cut/000.png", "large/000.png", "ground/000.webp"):
+        (graph.studio.root / "out" / name).unlink()
+    again = graph.run()
+    assert again.code == 3, again
+    assert "restored 3 without paying" in again.out
+    assert {f"{name}.{kind}" for name, kind in (("cut/000", "png"), ("large/000", "png"), ("ground/000", "webp"))} <= {
+        f"{step}/{name}" for step in ("cut", "large", "ground") for name in graph.studio.outputs(f"out/{step}")
+    }
+
+
 def test_a_picture_goes_all_its_way_before_the_next_one_begins(graph: Graph) -> None:
     settings = graph.studio.root / "omixa.toml"
     settings.write_text(settings.read_text().replace("concurrency = 4", "concurrency = 1"))
