@@ -126,8 +126,14 @@ class Strike:
         return Death(self.point.name, self.point.targets, self.when, step=self.step)
 
 
+# Where a process has died before, for there to be something to recover: its answer is in the spool, and not booked.
+SPOOLED = Death("spool", next(point.targets for point in POINTS if point.name == "spool"), "after")
 # Points that a clean answer does not lead to, or that other answers pass in another way.
 SCENES_OF = {
+    "decode what was kept": ("prefix-and-space",),
+    "spool": ("clean", "prefix-and-space"),
+    "recover an attempt": ("clean", "prefix-and-space"),
+    "read the spool": ("clean", "prefix-and-space"),
     "settle": ("clean", "bill-only"),
     "release": ("429-once",),
     "unknown": ("500-billed",),
@@ -158,7 +164,8 @@ def play_strike(number: int, root: Path, provider: Provider, forks: Forks) -> Ro
     strike = strikes()[number]
     name = f"strike-{number}"
     project = Project(root / name, pictures=3)
-    project.settings(provider.url(name, strike.scene), concurrency=2)
+    # Of several workers one may commit for all, and not be the one that is to die.
+    project.settings(provider.url(name, strike.scene), concurrency=1 if strike.when == "commit" else 2)
     done = Round(None, number)
     if strike.point.name in MIGRATING:
         _older_ledger(project.ledger)
@@ -166,7 +173,7 @@ def play_strike(number: int, root: Path, provider: Provider, forks: Forks) -> Ro
         project.run(forks)
         _lose_an_output(project, random.Random(number))
     elif strike.point in RECOVERING:
-        project.run(forks, death=Death("spool", ("runner.providers.spool:SpoolWriter.commit",), "after"))
+        project.run(forks, death=SPOOLED)
     if (killed := project.run(forks, death=strike.death).killed) is not None:
         done.kills[killed] += 1
     return _judged(done, project, provider, forks, name)

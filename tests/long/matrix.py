@@ -27,7 +27,7 @@ from tests.proof.forks import Forks
 from tests.proof.project import Project, billed_micros, unheard_breach
 from tests.proof.scenes import MATRIX, Scene
 
-_LEDGER = "runner.ledger.ledger:Ledger"
+_LEDGER, _SPOOL = "runner.ledger.ledger:Ledger", "runner.providers.spool:SpoolWriter"
 BOOKINGS = (f"{_LEDGER}.settle", f"{_LEDGER}.release", f"{_LEDGER}.unknown")
 
 # The columns: not killed, and the moments between two steps where what the disk knows and what happened differ most.
@@ -37,8 +37,8 @@ DEATHS: tuple[Death | None, ...] = (
     Death("connect", ("runner.providers.line:Line.connect",), "after"),
     Death("sent", (f"{_LEDGER}.sent",), "after"),
     Death("mid-write", ("runner.providers.omixa:_Body.read",), "before", nth=2),
-    Death("mid-read", ("runner.providers.spool:SpoolWriter.begin",), "after"),
-    Death("spool", ("runner.providers.spool:SpoolWriter.commit",), "after"),
+    Death("mid-read", (f"{_SPOOL}.begin",), "after"),
+    Death("spool", (f"{_SPOOL}.commit", f"{_SPOOL}.commit_cut"), "after"),
     Death("settle", BOOKINGS, "commit"),
     Death("deliver", ("runner.images.disk:_into_place",), "before"),
 )
@@ -122,6 +122,8 @@ def play(cell: Cell, number: int, root: Path, template: Path, provider: Provider
         faults.append(f"the attempts end as {states}, expected {wanted}")
     if cell.death is None and first != (scene.first or scene.ends or first):
         faults.append(f"its first run ends as {first}, expected {scene.first or scene.ends}")
+    if scene.name == "clean" and cell.death is not None and not struck:
+        faults.append("a good answer leads to every kill point, and it was not killed")
     beyond = max(0, int(billed_micros(truth)) - sum(attempt.held_micros for attempt in attempts))
     if not faults:
         project.remove()

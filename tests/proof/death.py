@@ -33,7 +33,8 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Death:
     """One kill: at the `nth` call of any target. `middle`: at the `step`-th call of anything inside, at the latest when
-    it ends; `commit`: when a transaction inside is about to be committed."""
+    it ends; `commit`: when a transaction inside is about to be committed. Another thread may commit for that call: then it
+    is the next call that commits itself."""
 
     name: str
     targets: tuple[str, ...]
@@ -59,7 +60,8 @@ STARTING = (
     Point("create the ledger", ("runner.ledger.database:_create_file",)),
     Point("back up", ("runner.ledger.database:_back_up",)),
     Point("leave the old journal", ("runner.ledger.database:_alone",)),
-    Point("make the tables", ("runner.ledger.fresh:make",), _IN_ONE_TRANSACTION),
+    Point("make the tables", ("runner.ledger.fresh:make",)),
+    Point("commit the tables", ("runner.ledger.database:_migrate",), ("middle", "commit", "after")),
     Point("migrate", ("runner.ledger.migrate:upgrade",), _IN_ONE_TRANSACTION),
     Point("claim the home", ("runner.jobs:claim_home",)),
     Point("plan", ("runner.jobs:make_plan",)),
@@ -80,7 +82,8 @@ RUNNING = (
         "write the spool", ("runner.providers.spool:SpoolWriter.write", "runner.providers.spool:SpoolWriter.picture")
     ),
     Point("spool", ("runner.providers.spool:SpoolWriter.commit", "runner.providers.spool:SpoolWriter.commit_cut")),
-    Point("decode", ("runner.providers.spool:keep_picture",)),
+    Point("decode what comes", ("runner.providers.intake:Intake._decode",)),
+    Point("decode what was kept", ("runner.providers.spool:keep_picture",)),
     Point("keep the result", ("runner.images.disk:Results.take", "runner.images.disk:Results.keep")),
     Point("deliver", ("runner.booking:_put",)),
     Point("into place", (f"{_DISK}:_into_place",), ("before", "after")),
@@ -139,7 +142,7 @@ def install(death: Death, mark: Path) -> None:
         nonlocal calls
         with counting:
             calls += 1
-            return calls == death.nth
+            return calls >= death.nth if death.when == "commit" else calls == death.nth
 
     def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)

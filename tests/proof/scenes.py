@@ -164,11 +164,14 @@ _sends(
     lambda c: b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + _http(_body()(c)),
 )
 _sends("more-than-announced", "S", lambda c: _http(_body()(c)) + b"{}")
-_answers(
-    "prefix-and-space",
-    "S",
-    _body(lambda c: "data:image/png;base64,\n" + base64.encodebytes(c.bought()).decode()),
-)
+
+
+def _spelled(caller: Caller) -> bytes:
+    """A good answer that is not cut while it comes: its base64 is in no canonical spelling."""
+    return _body(lambda c: "data:image/png;base64,\n" + base64.encodebytes(c.bought()).decode())(caller)
+
+
+_answers("prefix-and-space", "S", _spelled)
 
 
 def _drip(caller: Caller, seed: str) -> None:
@@ -409,8 +412,11 @@ def _shop(caller: Caller, seed: str) -> None:
     dice = random.Random(f"{seed} {item} {earlier}")
     caller.wait(dice.choice((0, 0.002, 0.01, 0.03)))
     draw = dice.randrange(100)
-    if draw < 80:
+    if draw < 60:
         _sell(caller)
+    elif draw < 80:
+        caller.bill(PRICE)
+        caller.send(_http(_spelled(caller)))
     elif draw < 88:
         caller.send(_http(_PLAIN, "429 Too Many Requests", "Retry-After: 0"))
     elif draw < 91:

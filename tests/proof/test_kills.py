@@ -34,6 +34,19 @@ def test_every_round_was_killed(done: list[kills.Round]) -> None:
     assert sum((one.kills for one in done), Counter[str]()).total() >= ROUNDS
 
 
+def test_a_process_comes_to_every_kill_point(tmp_path: Path) -> None:
+    """Once at each: a point that the program's way no longer leads to proves nothing, and says nothing."""
+    last = {(strike.point.name, strike.scene): number for number, strike in enumerate(kills.strikes())}
+    commits = {
+        (strike.point.name, strike.scene): number
+        for number, strike in enumerate(kills.strikes())
+        if strike.when == "commit"
+    }
+    numbers = sorted((last | commits).values())
+    done = kills.play_all(numbers, None, tmp_path, workers=2, watch=lambda one: None)
+    assert {one.replay: one.faults for one in done if one.faults} == {}
+
+
 # ---- what a death leaves in between: nothing that no run would ever clear away
 
 
