@@ -479,9 +479,10 @@ def execute(
     are, some hundred are held.
 
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
-    `Tally.interrupted` says the last. What is paid for comes first, so that no budget keeps it away. What is made of a result is bought as soon as that is there, and not at all when
-    it does not come. With a `canary`, so many are bought first, with all that is made of them, and `approve` says why
-    the others must not be, or None. Raises what made the ledger unusable, after every worker has ended.
+    `Tally.interrupted` says the last. What is paid for comes first, so that no budget keeps it away. What is made of a
+    result is bought as soon as that is there, and not at all when it does not come. With a `canary`, so many are bought
+    first, with all that is made of them, and `approve` says why the others must not be, or None. Raises what made the
+    ledger unusable, after every worker has ended.
     """
     tally = Tally(canary=None if canary is None else [])
     results: Mapping[str, str | None] = {}

@@ -33,8 +33,8 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Death:
     """One kill: at the `nth` call of any target. `middle`: at the `step`-th call of anything inside, at the latest when
-    it ends; `commit`: when a transaction inside is about to be committed. Another thread may commit for that call: then it
-    is the next call that commits itself."""
+    it ends; `commit`: when a transaction inside is about to be committed. Another thread may commit for that call: then
+    it is at the next call that commits itself."""
 
     name: str
     targets: tuple[str, ...]
