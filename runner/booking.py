@@ -324,10 +324,10 @@ def restore(item: Item, result_digest: str | None, run: RunFacts, means: Means) 
     """Bring a paid picture back to its output path, without paying."""
     if result_digest is None:
         return Done(item, "unfinished", "it was paid for, but no usable picture came: --reroll buys it again")
-    kept = means.results.path(result_digest)
-    if kept is None:
-        return Done(item, "unfinished", "it was paid for, but its kept result is gone: --reroll buys it again")
     try:
+        kept = means.results.path(result_digest)
+        if kept is None:
+            return Done(item, "unfinished", "it was paid for, but its kept result is gone: --reroll buys it again")
         with heavy(_bytes_of(kept)):
             if _digest_of(kept) != result_digest:
                 return Done(item, "unfinished", f"it was paid for, but its kept result `{kept}` is damaged")

@@ -14,7 +14,7 @@ from runner import __version__, images, items, plan, policy
 from runner.caps import caps_of
 from runner.diagnostics import ApprovalRefused, Problem, Problems
 from runner.drafts import Drafting, made_of, shown
-from runner.errors import ExitCode, UsageError
+from runner.errors import DiskError, ExitCode, UsageError
 from runner.identity import author_of_file, git_state, who
 from runner.ledger import known, owners
 from runner.ledger.database import Database
@@ -348,9 +348,11 @@ def _made_of_result(
     digest = origin.paid.result_digest if origin.paid else None
     if digest is None:
         return one
-    file = results.path(digest)
+    file = None
+    with suppress(DiskError):  # where that is told, in `plan.decide`, the next step is told too
+        file = results.path(digest)
     if file is None and origin.action == "skip" and _is_exactly(_digests(seen), origin.draft.output, digest):
-        file = origin.draft.output  # its kept result was removed, and what was delivered is the same
+        file = origin.draft.output  # its kept result cannot be had, and what was delivered is the same
     return one if file is None else made_of(recipe, one, file, seen)
 
 
@@ -365,7 +367,11 @@ def follower(recipe: Recipe, settings: Settings, means: "Means", wishes: Wishes)
     """What decides, in a run, about what is made of a result that has just come; `str` is that result's digest."""
 
     def follow(item: Item, result_digest: str) -> Item:
-        file = means.results.path(result_digest)
+        try:
+            file = means.results.path(result_digest)
+        except DiskError as error:
+            told = f"made of `{item.draft.origin}`, but {error.message}: {error.hint}"
+            return replace(item, action="hold", reason=told)
         if file is None:
             return replace(item, action="hold", reason=f"the kept result of `{item.draft.origin}` is gone")
         one, step = made_of(recipe, item.draft, file), recipe.step(item.draft.step)

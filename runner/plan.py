@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from runner.contracts.contract import Contract, OptionValue
+from runner.errors import DiskError
 from runner.images import STAMP_BYTES_MAX, Picture, Unsuitable
 from runner.item import Action as Action
 from runner.item import Draft as Draft
@@ -458,15 +459,32 @@ def _decide_awaiting(draft: Draft, facts: Facts, origin: Item | None) -> Item:
     if origin is not None and origin.action == "skip":
         # Its delivered file would do, if it were as it was delivered: it costs nothing, so it is said first.
         stands = f"and what stands there cannot be read or was changed: {_PUT_RIGHT}"
-        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, whose kept result is gone, {stands}")
+        lost = _lost(origin.paid, facts)
+        trouble = f"whose kept result is gone, {stands}" if lost in (None, _GONE) else lost
+        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, {trouble}")
     if origin is None or (origin.action == "restore" and origin.after is None):
-        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, whose kept result is gone: --reroll buys it again")
+        lost = _lost(None if origin is None else origin.paid, facts) or _GONE
+        return Item(draft, "hold", f"{_MADE_OF}`{draft.origin}`, {lost}")
     if draft.output_size is not None and not _is_ours(draft, facts):
         return Item(draft, "hold", _FOREIGN)
     before = "new" if facts.before.get((draft.source_path, draft.prompt_name, draft.preset_name)) is None else "again"
     return Item(draft, "buy", f"{before}: made of `{draft.origin}`, which is bought first")
 
 
+def _lost(paid: Paid | None, facts: Facts) -> str | None:
+    """Why the kept result of a purchase cannot be had, and what to do; None when it can be.
+
+    What cannot be read is there, or may be: nobody is told to pay for it again.
+    """
+    try:
+        if paid is not None and paid.result_digest is not None and facts.is_kept(paid.result_digest):
+            return None
+    except DiskError as error:
+        return f"but {error.message}: {error.hint}"
+    return _GONE
+
+
+_GONE = "but its kept result is gone: --reroll buys it again"
 _MADE_OF = "made of "
 _PUT_RIGHT = "make it readable or bring it back, for nothing, or --reroll buys it again"
 _FOREIGN = (
@@ -502,9 +520,9 @@ def _decide_paid(draft: Draft, paid: Paid, facts: Facts) -> Item:
             return Item(draft, "skip", f"already paid on {paid.date}", paid)
         if not _is_ours(draft, facts):
             return Item(draft, "hold", _FOREIGN, paid)
-    if not facts.is_kept(paid.result_digest):
-        reason = f"paid on {paid.date} (attempt {paid.attempt_id}), but its kept result is gone: --reroll buys it again"
-        return Item(draft, "hold", reason, paid)
+    lost = _lost(paid, facts)
+    if lost is not None:
+        return Item(draft, "hold", f"paid on {paid.date} (attempt {paid.attempt_id}), {lost}", paid)
     return Item(draft, "restore", f"already paid on {paid.date}", paid)
 
 

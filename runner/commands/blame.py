@@ -123,13 +123,17 @@ def _others(
 ) -> list[dict[str, Any]]:
     """What is known of a file that no request made: what it says, what was delivered to its place, who was sent it."""
     from runner import images, jobs
+    from runner.errors import DiskError
     from runner.ledger import usage
 
     told: list[dict[str, Any]] = []
     if says is not None and says["is"] == "possible":
         record = _record(says["attempt"], settings, database)
-        kept = jobs.results(settings).path(record["result"]["digest"])
-        looks = "its kept result is gone" if kept is None else images.looks_wrong(kept, file)
+        try:
+            kept = jobs.results(settings).path(record["result"]["digest"])
+            looks = "its kept result is gone" if kept is None else images.looks_wrong(kept, file)
+        except DiskError as error:
+            looks = error.message
         told.append({"is": "rewritten", "attempt": record, "looks": looks})
     try:
         place = file.resolve().relative_to(settings.root.resolve()).as_posix()

@@ -42,6 +42,15 @@ _CAUSES = {
     ),
 }
 
+_MAY_NOT = ("this user may not read it", "let this user read it and go into the folders above it")
+# errno → why a kept result cannot be read, what to do next
+_UNREAD = {
+    errno.EACCES: _MAY_NOT,
+    errno.EPERM: _MAY_NOT,
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file away and put the folder back"),
+    errno.ELOOP: ("its folders are symbolic links in a circle", "put the folder back"),
+}
+
 
 _PART_PREFIX, _PART_SUFFIX = ".omixa-", ".part"
 
@@ -223,6 +232,12 @@ def explained(path: Path) -> Iterator[None]:
         raise DiskError(f"`{path}` cannot be written: {cause}", hint) from error
 
 
+def unread(path: Path, error: OSError) -> DiskError:
+    """What is said of a kept result that cannot be looked at. It was paid for: the next step never costs anything."""
+    cause, hint = _UNREAD.get(error.errno or 0, (error.strerror or str(error), "check the disk"))
+    return DiskError(f"the kept result `{path}` cannot be read: {cause}", f"{hint}, then run again: it is paid for")
+
+
 class Results:
     """Paid results by the sha256 of their bytes: `<folder>/ab/abcdef….png`. What is kept once comes back unpaid."""
 
@@ -260,15 +275,22 @@ class Results:
         return digest
 
     def path(self, digest: str) -> Path | None:
-        """The kept file of that sha256; None when it is not there, or empty."""
+        """The kept file of that sha256; None when it is not there, or empty.
+
+        Raises DiskError when that cannot be told: a result that was paid for is not gone because nobody may look.
+        """
         if not _DIGEST.fullmatch(digest):
             return None
         for suffix in (*SUFFIXES.values(), ".bin"):
             path = self._named(digest, suffix)
-            with suppress(OSError):
+            try:
                 found = path.lstat()
-                if stat.S_ISREG(found.st_mode) and found.st_size > 0:
-                    return path
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise unread(path, error) from error
+            if stat.S_ISREG(found.st_mode) and found.st_size > 0:
+                return path
         return None
 
     def _named(self, digest: str, suffix: str) -> Path:

@@ -231,6 +231,56 @@ def test_what_is_not_kept_has_no_path(tmp_path: Path) -> None:
     assert results.path(digest.upper()) is None
 
 
+def test_a_kept_result_that_nobody_may_look_at_is_not_called_gone(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    digest = results.keep(saved(tmp_path / "answer.png", scene()))
+    kept = results.path(digest)
+    assert kept is not None
+    folder, away = kept.parent, tmp_path / "away"
+    folder.rename(away)
+    assert results.path(digest) is None
+    folder.write_text("a file is in the way")
+    with pytest.raises(DiskError, match="a part of the path is a file, not a folder") as found:
+        results.path(digest)
+    assert f"the kept result `{kept}` cannot be read" in found.value.message
+    folder.unlink()
+    folder.symlink_to(folder)
+    with pytest.raises(DiskError, match="links in a circle"):
+        results.path(digest)
+    folder.unlink()
+    away.rename(folder)
+    assert results.path(digest) == kept
+
+
+def test_of_a_kept_result_that_this_user_may_not_read_that_is_said_and_what_to_do() -> None:
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from runner.errors import DiskError; from runner.images import Results\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "try: print(Results(Path(sys.argv[1])).path(sys.argv[2]))\n"
+        "except DiskError as error: print(error.message, error.hint, sep='; ')"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        results = Results(Path(place) / "results")
+        digest = results.keep(saved(Path(place) / "answer.png", scene()))
+        kept = results.path(digest)
+        assert kept is not None
+        kept.parent.chmod(0)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(results.folder), digest],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        kept.parent.chmod(0o700)
+    assert done.stdout == (
+        f"the kept result `{kept}` cannot be read: this user may not read it; "
+        "let this user read it and go into the folders above it, then run again: it is paid for\n"
+    )
+
+
 def test_twenty_threads_can_keep_the_same_result(tmp_path: Path) -> None:
     file = tmp_path / "answer.png"
     file.write_bytes(encoded(scene(400, 300), "PNG"))

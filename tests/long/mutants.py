@@ -42,6 +42,14 @@ RUN, CRASH = "tests/run/test_run.py", "tests/run/test_crash.py"
 
 MUTANTS = (
     Mutant(
+        "unreadable-is-gone",
+        "nobody is told to pay again for a kept result because this user may not read it",
+        "runner/images/disk.py",
+        "            except FileNotFoundError:\n                continue",
+        "            except OSError:\n                continue",
+        "tests/run/test_trouble.py -k not_to_be_paid_again",
+    ),
+    Mutant(
         "check-then-act",
         "a cap is checked and taken in one statement",
         BALANCES,

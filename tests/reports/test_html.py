@@ -328,6 +328,17 @@ def test_a_file_that_changed_or_is_gone_is_not_shown_and_that_is_said(empty_book
         assert said in page.text
 
 
+def test_a_copy_that_cannot_be_looked_at_is_not_shown_and_that_is_said(empty_books: Books) -> None:
+    bought(empty_books, "a")
+    (empty_books.root / "out/a.png").unlink()
+    kept = empty_books.root / ".omixa/results"
+    if kept.is_dir():
+        shutil.rmtree(kept)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("a file is in the way")
+    assert "the picture is gone; the copy cannot be read" in page_of(empty_books).text
+
+
 def test_a_picture_that_was_drawn_from_words_has_no_before(empty_books: Books) -> None:
     bought(empty_books, "p", source_path="", source_digest="", source_bytes=0)
     page = page_of(empty_books)

@@ -329,6 +329,20 @@ def test_a_kept_result_that_is_gone_is_taken_from_where_it_was_delivered(graph: 
     assert graph.requests == 5
 
 
+def test_what_is_made_of_a_kept_result_that_cannot_be_read_is_held_and_not_paid_again(graph: Graph) -> None:
+    graph.studio.pictures(1)
+    assert graph.run().code == 0
+    for folder in (graph.studio.root / ".omixa/results").iterdir():
+        shutil.rmtree(folder)
+        folder.write_text("a file is in the way")
+    (graph.studio.root / "out/cut/000.png").write_text("mine")
+    graph.write(text="Soft.")
+    _, large, _ = graph.plan()["items"]
+    assert large["reason"].startswith("made of `out/cut/000.png`, but the kept result `")
+    assert "reroll" not in graph.run().out
+    assert graph.requests == 3
+
+
 def test_what_was_delivered_and_changed_can_be_brought_back_instead_of_paying_again(graph: Graph) -> None:
     graph.studio.pictures(1)
     assert graph.run().code == 0

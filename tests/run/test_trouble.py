@@ -25,6 +25,26 @@ def test_an_output_folder_that_cannot_be_written_is_told_before_anything_is_paid
     assert not studio.rows()
 
 
+def test_what_was_paid_for_and_cannot_be_read_is_not_to_be_paid_again(studio: Studio) -> None:
+    studio.pictures(1)
+    assert studio.run().code == 0
+    (studio.root / "out/000.png").unlink()
+    (folder,) = (studio.root / ".omixa/results").iterdir()
+    away = folder.rename(studio.root / "away")
+    folder.write_text("a file is in the way")
+    for verb in ("plan", "run"):
+        ended = studio.omixa(verb, "posters")
+        assert f"but the kept result `{folder}/" in ended.out, ended
+        assert "cannot be read: a part of the path is a file, not a folder: move that file away" in ended.out
+        assert "reroll" not in ended.out + ended.err
+    folder.unlink()
+    assert "its kept result is gone: --reroll buys it again" in studio.omixa("plan", "posters").out
+    away.rename(folder)
+    assert studio.run().code == 0
+    assert (studio.root / "out/000.png").is_file()
+    assert studio.endpoint.counts().requests == 1
+
+
 @pytest.mark.skipif(not ROOT, reason="mounting needs root; without root the permission test below does the same")
 def test_a_read_only_output_folder_is_told_before_anything_is_paid(studio: Studio) -> None:
     studio.pictures(2)

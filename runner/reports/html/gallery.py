@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from runner.errors import DiskError
 from runner.images import STAMP_BYTES_MAX, Changed, Results, Thumbnail, Unusable, digests, thumbnail
 from runner.ledger.exhibits import Bought
 from runner.money import billed, exact
@@ -29,7 +30,10 @@ class Shelf:
         found = self._at(one.output_path, one.result_digest, one.result_bytes, "the picture")
         if isinstance(found, Thumbnail):
             return found, None
-        copy = self._kept.path(one.result_digest)
+        try:
+            copy = self._kept.path(one.result_digest)
+        except DiskError:
+            return f"{found}; the copy cannot be read", None
         kept = "there is no copy" if copy is None else _shown(copy, one.result_digest, one.result_bytes, "the copy")
         return (kept, f"{found}; this is the copy that was kept") if isinstance(kept, Thumbnail) else (found, None)
 
