@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.ledger.database import sqlite_module
 from runner.ledger.multiset import Standing
-from runner.ledger.retold import BOUGHT, COLUMNS, ENDS, Retelling, Retold
+from runner.ledger.retold import BOUGHT, COLUMNS, ENDS, Known, Retelling, Retold
 
 LEFT_MAX = 50_000
 OPEN_MAX = 20_000
@@ -49,6 +49,8 @@ class Lives:
         """`raw`: the driver's connection; `key`: of the ledger's digests; `delivered` hears of every delivery."""
         self._raw, self.delivered = raw, delivered
         self._retelling = Retelling(key)
+        # Those of a run are mostly in the same windows.
+        self._are_numbers = Known(lambda held: not held or _NUMBERS.fullmatch(held) is not None)
         self._rows = stream(raw, _ATTEMPTS)
         self._at = 0  # the newest attempt whose row was read
         self._begun: tuple[Retold, str] | None = None  # of that one
@@ -125,7 +127,7 @@ class Lives:
             row = self._read_to(attempt)
             if row is not None:
                 life = self._told(row)
-                self._begun = None if life is None else (life, row[1] or "")
+                self._begun = None if life is None or not self._are_numbers[row[1]] else (life, row[1] or "")
         return self._begun if self._at == attempt else None
 
     def _told(self, row: Any) -> Retold | None:

@@ -38,9 +38,11 @@ def _object(names: tuple[str, ...]) -> str:
     return f"json_object({pairs})"
 
 
+# SQLite keeps 7.5 where whole numbers belong; a sum of whole numbers is one, and one with 7.5 in it is not.
+_WHOLE = " + ".join(("run_id", "source_bytes", "result_bytes", "result_height", "result_width", "status"))
 _IS_BOUGHT = (
     "state = 'settled' AND live_key IS NULL AND result_digest IS NOT NULL AND body_head IS NOT NULL "
-    "AND headers IS NOT NULL"
+    f"AND headers IS NOT NULL AND breach IN (0, 1) AND typeof({_WHOLE}) = 'integer'"
 )
 # What `Retelling.bought` takes. The last is None when it is no such attempt.
 BOUGHT = (
@@ -152,7 +154,7 @@ class Retelling:
         """What the entries of an attempt are when they are the usual ones. `row`: the values of COLUMNS.
 
         None for a row that no usual life leaves. Raises TypeError or AttributeError for a value of a type that no
-        program writes in its column; a number that is none is spelled as what it is, and so is no entry's.
+        program writes in its column.
         """
         (run_id, workspace, recipe, model, item_key, source_path, source_digest, source_bytes) = row[:8]
         (prompt_name, prompt, negative, preset_name, options, output_path, reserved, day, reserved_at) = row[8:_CAME]
@@ -162,8 +164,8 @@ class Retelling:
             f'{{"breach":0,"day":{few[day]},"item_key":"{item}","live_key":"{item}","model":{few[model]},'
             f'"negative_digest":{prompts[negative]},"options":{few[options]},"output_path":{path},'
             f'"preset_name":{few[preset_name]},"prompt_digest":{prompts[prompt]},"prompt_name":{few[prompt_name]},'
-            f'"recipe":{few[recipe]},"reserved_at":{text_of(reserved_at)},"reserved_micros":{reserved!r},'
-            f'"run_id":{run_id!r},"source_bytes":{source_bytes!r},"source_digest":{text_of(source_digest)},'
+            f'"recipe":{few[recipe]},"reserved_at":{text_of(reserved_at)},"reserved_micros":{_number(reserved)},'
+            f'"run_id":{_number(run_id)},"source_bytes":{_number(source_bytes)},"source_digest":{text_of(source_digest)},'
             f'"source_path":{text_of(source_path)},"state":"reserved","windows":['
         )
         reserve = before, f'],"workspace":{few[workspace]}}}'
@@ -186,8 +188,8 @@ class Retelling:
         secret = self._secret
         settled = body = ended = live = head = breached = asked = noted = shown = last = ""
         if state == "settled":
-            settled = f'"billed_micros":{billed!r},"billed_text":{_or_null(billed_text)},'
-            breached = f'"breach":{breach!r},'
+            settled = f'"billed_micros":{_number(billed)},"billed_text":{_or_null(billed_text)},'
+            breached = f'"breach":{_number(breach)},'
         elif billed is not None or billed_text is not None or breach != 0:
             return None
         if state != "unknown":
@@ -232,7 +234,14 @@ def _or_null(value: str | None) -> str:
 
 
 def _number(value: int | None) -> str:
-    return "null" if value is None else repr(value)
+    return "null" if value is None else repr(whole(value))
+
+
+def whole(value: int) -> int:
+    """The same number. Raises TypeError for what is none, or not a whole one: SQLite keeps it in any column."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
 
 
 def keyed(key: bytes) -> Callable[[str], str]:
@@ -271,7 +280,7 @@ class Heads:
         """
         at, chain, attempt, kind, opened, settled, who, note, seq = row
         place, moment = b"%a" % seq, at.encode()
-        number = b"" if attempt is None else b"%a" % attempt
+        number = b"" if attempt is None else b"%a" % whole(attempt)
         return b"".join(
             (
                 self._chains[chain],
@@ -296,5 +305,5 @@ def framed_text(value: str) -> bytes:
 
 def _rest(told: tuple[int, int, str, str | None]) -> bytes:
     opened, settled, who, note = told
-    parts = framed(b"%a" % opened), framed(b"%a" % settled), framed_text(who)
+    parts = framed(b"%a" % whole(opened)), framed(b"%a" % whole(settled)), framed_text(who)
     return b"".join((*parts, _NONE if note is None else framed_text(note)))

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from runner.ledger.lives import Lives
-from runner.ledger.retold import Known, framed_text
+from runner.ledger.retold import Known, framed_text, whole
 from runner.trail.payload import HASH_BYTES, VERSION, framed
 
 _BYTES = "latin-1"
@@ -119,6 +119,6 @@ class Usual:
 def _sides(told: tuple[str, int, int, str, str | None]) -> tuple[str, str]:
     """What stands before and after the number of an attempt, between the moment and the facts."""
     kind, opened, settled, who, note = told
-    after = framed(b"%a" % opened), framed(b"%a" % settled), framed_text(who)
+    after = framed(b"%a" % whole(opened)), framed(b"%a" % whole(settled)), framed_text(who)
     noted = _NONE if note is None else framed_text(note)
     return framed_text(kind).decode(_BYTES), b"".join((*after, noted)).decode(_BYTES)

@@ -1,6 +1,7 @@
 """Nobody changes the ledger unseen: every value, every row, every tail, and a whole chain made anew."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from runner.ledger.verify import Seen
 from runner.plan import digest
 from runner.providers.provider import Evidence
 from runner.trail.merkle import Frontier
-from runner.trail.payload import Entry, decode, encode, leaf_hash
+from runner.trail.payload import FIELDS, Entry, decode, encode, framed, leaf_hash
+from runner.trail.payload import _split as payload_fields
 from tests.ledger.conftest import MONTH, RUN, Desk, asked, no_uptime
 
 BY = {"who": "ana@desk"}
@@ -542,6 +544,107 @@ def test_a_usual_life_made_anew_that_moves_other_money_is_found(
         return {what: getattr(entry, what) + 1} if entry.kind == kind else {}
 
     assert found_in(made_anew(usual_life, tmp_path / "copy" / "ledger.db", changes))
+
+
+def respelled(path: Path, copy: Path, change: Callable[[dict[str, bytes]], None], *more: str) -> Path:
+    """As `made_anew`, of bytes that no program writes: `change` is given the fields of each payload."""
+    with closing(sqlite3.connect(path)) as raw:
+        rows = raw.execute("SELECT id, payload FROM entries WHERE workspace = 'studio' ORDER BY id").fetchall()
+    statements: list[tuple[str, tuple[object, ...]]] = [(statement, ()) for statement in more]
+    frontier, before = Frontier(), bytes(32)
+    for number, payload in rows:
+        fields = payload_fields(payload)
+        fields["before"] = before
+        change(fields)
+        made = b"".join(framed(fields.get(name)) for name in FIELDS)
+        before = leaf_hash(made)
+        frontier.append(before)
+        statements.append(("UPDATE entries SET payload = ?, hash = ? WHERE id = ?", (made, before, number)))
+    ended = "UPDATE chains SET head = ?, frontier = ? WHERE workspace = 'studio'"
+    return meddle(path, copy, *statements, (ended, (before, frontier.to_bytes())))
+
+
+NOT_WHOLE = {
+    "run_id": "reserve",
+    "source_bytes": "reserve",
+    "reserved_micros": "reserve",
+    "billed_micros": "settle",
+    "breach": "settle",
+    "status": "settle",
+    "result_bytes": "settle",
+    "result_width": "settle",
+    "result_height": "settle",
+}
+
+
+@pytest.mark.parametrize("bought", [True, False])
+@pytest.mark.parametrize("column", NOT_WHOLE)
+def test_a_number_that_is_not_whole_is_found_in_a_chain_made_anew(
+    usual_life: Path, tmp_path: Path, column: str, bought: bool
+) -> None:
+    """In a row and in its entries alike. `bought`: as SQLite spells the row, or as we do, which headers decide."""
+
+    def change(fields: dict[str, bytes]) -> None:
+        if fields["kind"].decode() == NOT_WHOLE[column]:
+            fields["facts"], count = re.subn(rb'("%s"):[0-9]+' % column.encode(), rb"\1:7.5", fields["facts"])
+            assert count == 1
+        if fields["kind"] == b"settle" and not bought:
+            fields["facts"] = re.sub(rb'"headers":"[0-9a-f]+"', b'"headers":null', fields["facts"])
+
+    without = [] if bought else ["UPDATE attempts SET headers = NULL"]
+    change_row = f"UPDATE attempts SET {column} = 7.5"
+    copy = respelled(usual_life, tmp_path / "copy" / "ledger.db", change, change_row, *without)
+    found = found_in(copy)
+    assert any("facts: `7.5` is not a whole number" in fault for fault in found), found
+
+
+@pytest.mark.parametrize("kind", ["workspace", "run", "reserve", "sent", "settle"])
+@pytest.mark.parametrize("column", ["open_micros", "settled_micros", "attempt_id"])
+def test_a_change_of_money_that_is_not_whole_is_found_in_a_chain_made_anew(
+    usual_life: Path, tmp_path: Path, kind: str, column: str
+) -> None:
+    def change(fields: dict[str, bytes]) -> None:
+        if fields["kind"].decode() == kind:
+            fields[column] = b"7.5"
+
+    change_row = f"UPDATE entries SET {column} = 7.5 WHERE kind = '{kind}'"
+    copy = respelled(usual_life, tmp_path / "copy" / "ledger.db", change, change_row)
+    assert any(f"its payload cannot be read: {column}: `7.5` is not a whole number" in one for one in found_in(copy))
+
+
+def test_an_amount_that_is_not_whole_is_found_in_a_life_that_fits_it(usual_life: Path, tmp_path: Path) -> None:
+    """In the row, the facts, and the changes of money, so that all of them agree."""
+    amounts = {"reserve": (b"7.5", b"0"), "settle": (b"-7.5", b"7.5")}
+
+    def change(fields: dict[str, bytes]) -> None:
+        kind = fields["kind"].decode()
+        if kind in amounts:
+            fields["open_micros"], fields["settled_micros"] = amounts[kind]
+            fields["facts"] = re.sub(rb'"(reserved|billed)_micros":[0-9]+', rb'"\1_micros":7.5', fields["facts"])
+
+    copy = respelled(
+        usual_life,
+        tmp_path / "copy" / "ledger.db",
+        change,
+        "UPDATE entries SET open_micros = 7.5 WHERE kind = 'reserve'",
+        "UPDATE entries SET open_micros = -7.5, settled_micros = 7.5 WHERE kind = 'settle'",
+        "UPDATE attempts SET reserved_micros = 7.5, billed_micros = 7.5",
+    )
+    assert "open_micros: `7.5` is not a whole number" in found_in(copy)[0]
+
+
+def test_a_window_that_has_no_whole_number_is_found_in_a_chain_made_anew(usual_life: Path, tmp_path: Path) -> None:
+    def change(fields: dict[str, bytes]) -> None:
+        if fields["kind"] == b"reserve":
+            fields["facts"] = re.sub(rb'"windows":\[[0-9]+', b'"windows":[7.5', fields["facts"])
+
+    copy = respelled(
+        usual_life,
+        tmp_path / "copy" / "ledger.db",
+        change,
+        "UPDATE attempt_windows SET window_id = 7.5 WHERE window_id = (SELECT min(window_id) FROM attempt_windows)",
+    )
+    assert any("facts: `7.5` is not a whole number" in fault for fault in found_in(copy))
 
 
 def test_a_moment_before_that_of_the_entry_above_is_found_in_a_chain_made_anew(

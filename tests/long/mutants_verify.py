@@ -12,6 +12,38 @@ TOLD, SUMS = "tests/ledger/test_retold.py", "tests/ledger/test_totals.py"
 
 VERIFYING = (
     Mutant(
+        "half-of-a-number",
+        "a number that is not whole is found in a row and its entries alike",
+        RETOLD,
+        "AND breach IN (0, 1) AND typeof({_WHOLE}) = 'integer'\"",
+        '"',
+        f"{TESTS} -k whole",
+    ),
+    Mutant(
+        "half-a-micro-unit",
+        "and in the money that an entry moves",
+        USUALLY,
+        'b"%a" % whole(opened)',
+        'b"%a" % opened',
+        f"{TESTS} -k whole",
+    ),
+    Mutant(
+        "half-a-window",
+        "and in the windows of an attempt",
+        LIVES,
+        "life is None or not self._are_numbers[row[1]]",
+        "life is None",
+        f"{TESTS} -k whole",
+    ),
+    Mutant(
+        "half-a-status",
+        "and in a row that we spell",
+        RETOLD,
+        "repr(whole(value))",
+        "repr(value)",
+        f"{TESTS} -k whole",
+    ),
+    Mutant(
         "hash-uncompared",
         "an entry whose bytes are right must have its hash beside it",
         VERIFY,
