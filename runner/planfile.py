@@ -142,6 +142,19 @@ class PlanFile(Declared):
         return sum(money.declared(one.worst_cost) for one in self.recipes)
 
     @property
+    def one_micros(self) -> int | None:
+        """The least that must be approved so that anything is bought: the most that one picture may cost, of several
+        models the cheapest of them. None: nothing is to be bought.
+        """
+        ceilings = [
+            price.ceiling
+            for one in self.recipes
+            if one.buy
+            for price in (one.prices or {one.model: FrozenPrice(ceiling=one.ceiling, expected=one.expected)}).values()
+        ]
+        return min((money.declared(ceiling) for ceiling in ceilings if ceiling is not None), default=None)
+
+    @property
     def buy_count(self) -> int:
         """How many requests would be sent."""
         return sum(one.buy for one in self.recipes)

@@ -178,7 +178,11 @@ def _show(frozen: "Frozen", amount_micros: int, until: "datetime", settings: "Se
     here = settings.workspaces.get(plan.workspace.name)
     zone = here.time_zone if here is not None else "UTC"
     print(f"\nto be approved: at most {show(amount_micros, unit)}, until {local_text(until, zone)}", file=sys.stderr)
-    if amount_micros < plan.worst_micros:
+    one_micros = plan.one_micros
+    if one_micros is not None and amount_micros < one_micros:
+        text = f"nothing can be bought with that: one picture may cost {show(one_micros, unit)}"
+        print(f"note: {text}; approve as much or more", file=sys.stderr)
+    elif amount_micros < plan.worst_micros:
         text = "that is less than the plan may cost; a run stops where the next picture could pass it"
         print(f"note: {text}", file=sys.stderr)
     sys.stderr.flush()

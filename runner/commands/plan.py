@@ -68,7 +68,8 @@ def run(
             plans.append(made)
         digest = None if out is None else _freeze(found, plans, settings, database, out, at, wishes)
     if digest is not None:
-        print(f"frozen into `{out}`, digest {digest}: `omixa approve {out} --max AMOUNT`", file=sys.stderr)
+        then = f"`omixa approve {out} --max AMOUNT`{_least(plans)}"
+        print(f"frozen into `{out}`, digest {digest}: {then}", file=sys.stderr)
     if json:
         from runner.commands.json_pieces import print_json
 
@@ -98,6 +99,19 @@ def _freeze(
 
     jobs.claim_home(settings)
     return approvals.freeze(recipes, plans, settings, database, Path(out), at=at, wishes=wishes)
+
+
+def _least(plans: "Iterable[Plan]") -> str:
+    """How much must be approved so that anything is bought, in words; nothing where nothing is to be bought."""
+    from runner.money import show
+
+    ceilings = [
+        (part.price.ceiling_micros, made.currency)
+        for made in plans
+        for part in made.parts
+        if made.buys[part.name] and part.price.ceiling_micros is not None
+    ]
+    return f", at least {show(*min(ceilings))}: one picture may cost that" if ceilings else ""
 
 
 def _print_lines(*parts: "Iterable[str]") -> None:

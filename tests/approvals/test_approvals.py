@@ -220,6 +220,18 @@ def test_the_amount_is_never_passed_and_filled_exactly(house: House, amount: str
     sound(house)
 
 
+def test_an_amount_that_buys_nothing_is_told_when_the_plan_is_made_and_when_it_is_approved(house: House) -> None:
+    frozen = house.omixa("plan", "posters", "--out", str(house.plan_file))
+    assert "--max AMOUNT`, at least 0.700 USD: one picture may cost that\n" in frozen.err
+    told = "note: nothing can be bought with that: one picture may cost 0.700 USD; approve as much or more\n"
+    words = ("approve", str(house.plan_file), "--key", str(house.key("ben")), "--yes", "--max")
+    assert told in house.omixa(*words, "0.699999").err
+    enough_for_one = house.omixa(*words, "0.70").err
+    assert "note: that is less than the plan may cost" in enough_for_one
+    assert "nothing can be bought" not in enough_for_one
+    assert "note:" not in house.omixa(*words, "2.10").err
+
+
 def test_a_run_that_was_killed_goes_on_within_the_same_amount(house: House) -> None:
     house.studio.pictures(12)
     house.settings(concurrency=1)

@@ -9,6 +9,14 @@ CAUSES = f"{TESTS} -k with_its_cause"
 
 APPROVALS = (
     Mutant(
+        "buys-nothing-unsaid",
+        "who approves too little for one picture is told",
+        "runner/commands/approve.py",
+        "if one_micros is not None and amount_micros < one_micros:",
+        "if False:",
+        "tests/approvals/test_approvals.py -k buys_nothing",
+    ),
+    Mutant(
         "two-runs-by-one-approval",
         "of two runs at once one buys by an approval",
         CLAIM,
