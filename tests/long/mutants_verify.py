@@ -127,7 +127,7 @@ VERIFYING = (
         "numbers-of-any-kind",
         "a number of a row is not told as a text that looks like it",
         RETOLD,
-        '"run_id":{run_id!r}',
+        '"run_id":{_number(run_id)}',
         '"run_id":{run_id}',
         f"{TOLD} -k looks_like",
     ),
