@@ -439,6 +439,30 @@ def test_rows_that_the_ledger_would_never_have_written_are_told(
     assert told in found["ledger file"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("statements", "told", "balances"),
+    [
+        (["DROP TRIGGER entries_no_update"], "trigger `entries_no_update` of entries is missing", True),
+        (["CREATE VIEW mine AS SELECT 1"], "view `mine` of mine is none of the program's", True),
+        (
+            ["DROP INDEX ix_entries_attempt", "CREATE INDEX ix_entries_attempt ON entries (at)"],
+            "index `ix_entries_attempt` of entries is not the program's",
+            True,
+        ),
+        (["ALTER TABLE prices ADD COLUMN mine"], "table `prices` of prices is not the program's", False),
+    ],
+)
+def test_what_the_ledger_is_made_of_is_what_the_migrations_make(
+    project: Path, desk: Desk, doctor: Callable[[], Checked], statements: list[str], told: str, balances: bool
+) -> None:
+    alter(project, *statements)
+    found = doctor()
+    assert (found.code, found.bad) == (5, {"ledger tables": "fail"})
+    assert found["ledger tables"]["message"] == f"somebody has changed how the ledger is made: {told}"
+    assert "restore the newest backup" in str(found["ledger tables"]["help"])
+    assert ("balances" in {check["name"] for check in found.checks}) == balances
+
+
 @pytest.mark.parametrize("content", [b"no database at all" * 300, None])
 def test_a_file_that_is_no_ledger_is_told(project: Path, doctor: Callable[[], Checked], content: bytes | None) -> None:
     (project / ".omixa").mkdir(mode=0o700)

@@ -29,6 +29,7 @@ from runner.ledger.database import (
     NETWORK_FILE_SYSTEMS,
     SQLITE_VERSION_MIN,
     Database,
+    driver_of,
     explained,
     file_system,
     revision,
@@ -279,9 +280,12 @@ def _contents(path: Path, at: datetime) -> Iterator[Check]:
             return
         yield Check("ledger file", "ok", "SQLite finds nothing wrong with it")
         tables_check = _tables(revision(database))
-        yield tables_check
+        others = _differences(database) if tables_check.status == "ok" else []
+        yield _made_otherwise(others) if others else tables_check
         if tables_check.status != "ok":
             return
+        if any(one.startswith("table ") for one in others):
+            return  # what is in them may not be what it seems
         yield _balances(database)
         yield _ledgers_clock(balance_check.latest_moment(database), at)
         yield _unknown(database)
@@ -303,6 +307,22 @@ def _tables(reached: str | None) -> Check:
         return Check(name, "warn", message, "the next command that opens the ledger migrates it, after a backup")
     message = f"at {reached}, written by a newer omixa; this program knows {HEAD}"
     return Check(name, "fail", message, "update omixa-runner; nothing was changed", ExitCode.LEDGER)
+
+
+def _differences(database: Database) -> list[str]:
+    from runner.ledger import fresh
+
+    with database.read() as connection:
+        return fresh.differences(driver_of(connection))
+
+
+def _made_otherwise(others: list[str]) -> Check:
+    """Tables, indexes or triggers that are not this program's: nothing of it ever makes or drops one."""
+    message = f"somebody has changed how the ledger is made: {_some(others)}"
+    hint = (
+        "stop all runs, keep a copy, and ask who changed it: restore the newest backup; `omixa audit verify` says more"
+    )
+    return Check("ledger tables", "fail", message, hint, ExitCode.LEDGER)
 
 
 def _balances(database: Database) -> Check:

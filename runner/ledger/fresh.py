@@ -74,6 +74,19 @@ def schema_of(raw: Any) -> Mapping[Part, str]:
     return {(kind, name, table): " ".join(str(told).split()) for kind, name, table, told in rows.fetchall()}
 
 
+def differences(raw: Any) -> list[str]:
+    """What of the open ledger is not what the migrations make, to the word: a trigger that guards what is closed, a
+    check of a table. In words, sorted; empty when nothing is.
+    """
+    made, found = schema(), schema_of(raw)
+    wrong = {
+        "is missing": made.keys() - found.keys(),
+        "is none of the program's": found.keys() - made.keys(),
+        "is not the program's": {part for part, told in made.items() if found.get(part, told) != told},
+    }
+    return sorted(f"{kind} `{name}` of {table} {what}" for what, parts in wrong.items() for kind, name, table in parts)
+
+
 def _split(told: str) -> Iterator[str]:
     """The statements, as SQLite keeps them: a trigger has semicolons of its own."""
     statement = ""

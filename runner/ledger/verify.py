@@ -18,7 +18,6 @@ from runner.ledger.beside import Answers, Question, views
 from runner.ledger.chain import Identity
 from runner.ledger.database import Database, driver_of
 from runner.ledger.facts import PURGED, attempt_facts, is_purged
-from runner.ledger.fresh import Part
 from runner.ledger.lives import Lives, blocks, stream
 from runner.ledger.multiset import Standing
 from runner.ledger.retold import ENDS, Heads
@@ -203,17 +202,8 @@ def _wrong_prices(connection: Connection) -> list[str]:
 
 def _wrong_schema(connection: Connection) -> list[str]:
     """A trigger that guards what is closed, a check of a table: each must be what the migrations make, to the word."""
-    made, found = fresh.schema(), fresh.schema_of(driver_of(connection))
-    wrong = [
-        *(f"{kind} `{name}` of {table} is missing" for kind, name, table in made.keys() - found.keys()),
-        *(f"{kind} `{name}` of {table} is none of the program's" for kind, name, table in found.keys() - made.keys()),
-        *(f"{kind} `{name}` of {table} is not the program's" for kind, name, table in _others(made, found)),
-    ]
-    return [f"the file has other tables, indexes or triggers than the migrations make: {one}" for one in sorted(wrong)]
-
-
-def _others(made: Mapping[Part, str], found: Mapping[Part, str]) -> Iterator[Part]:
-    return (part for part, told in made.items() if found.get(part, told) != told)
+    told = "the file has other tables, indexes or triggers than the migrations make"
+    return [f"{told}: {one}" for one in fresh.differences(driver_of(connection))]
 
 
 def _damage(connection: Connection) -> list[str]:
