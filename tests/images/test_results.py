@@ -2,6 +2,7 @@
 
 import functools
 import random
+import struct
 import subprocess
 import sys
 import zlib
@@ -250,6 +251,61 @@ def test_a_png_read_in_bands_is_the_same_as_one_read_whole(tmp_path: Path, mode:
     with Image.open(path) as opened:
         whole = opened.convert("L").reduce(3).resize(wanted, Image.Resampling.LANCZOS)
     assert _result_brightness(path, wanted).tobytes() == whole.tobytes()
+
+
+# Which bits a channel may have, and how many channels there are, by the kind of colour (PNG, 11.2.1).
+PNG_KINDS = [
+    *((0, bits, 1) for bits in (1, 2, 4, 8, 16)),
+    *((3, bits, 1) for bits in (1, 2, 4, 8)),
+    *((colour, bits, channels) for colour, channels in ((2, 3), (4, 2), (6, 4)) for bits in (8, 16)),
+]
+# Where the seven passes of an interlaced PNG begin and how far their pixels stand apart, across and down (PNG, 8.2).
+PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def any_png(
+    colour: int, bits: int, channels: int, size: tuple[int, int], *, interlaced: bool, dice: random.Random
+) -> bytes:
+    """A valid PNG of random bytes, each row with a filter of its own; now and then with a transparent colour."""
+    width, height = size
+    rows = b""
+    for left, top, across, down in PASSES if interlaced else [(0, 0, 1, 1)]:
+        pixels, lines = -(-max(0, width - left) // across), -(-max(0, height - top) // down)
+        row_bytes = -(-pixels * bits * channels // 8)
+        for _ in range(lines if pixels else 0):
+            rows += bytes([dice.randrange(5)]) + dice.randbytes(row_bytes)
+    more = [chunk(b"PLTE", dice.randbytes(3 * 2**bits))] if colour == 3 else []
+    if colour in (0, 2, 3) and dice.random() < 0.5:
+        most = 2**bits - 1
+        some = bytes(dice.randrange(256) for _ in range(2**bits))
+        key = b"".join(dice.randint(0, most).to_bytes(2, "big") for _ in range(channels))
+        more.append(chunk(b"tRNS", some if colour == 3 else key))
+    data = png(width, height, bits, colour, rows, *more)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
+    return data[:8] + chunk(b"IHDR", header) + data[33:]
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "bits", "channels"), PNG_KINDS)
+def test_any_valid_png_is_seen_the_same_at_once_and_in_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour: int, bits: int, channels: int, interlaced: bool
+) -> None:
+    from runner.images import results
+
+    source, path = saved(tmp_path / "source.png", scene(96, 72)), tmp_path / "a.png"
+    for seed in range(20):
+        dice = random.Random(f"{colour} {bits} {interlaced} {seed}")
+        size = dice.randint(1, 90), dice.randint(1, 90)
+        path.write_bytes(any_png(colour, bits, channels, size, interlaced=interlaced, dice=dice))
+        assert isinstance(result_facts(path), ResultFacts)
+        wanted = dice.randint(1, size[0]), dice.randint(1, size[1])
+        seen, verdict = results._result_brightness(path, wanted).tobytes(), looks_wrong(source, path)
+        with monkeypatch.context() as bands:
+            bands.setattr(results, "_WHOLE_PIXELS_MAX", 0)
+            bands.setattr(results, "_BAND_BYTES", 1000)
+            assert results._result_brightness(path, wanted).tobytes() == seen, (seed, size, wanted)
+            assert looks_wrong(source, path) == verdict
 
 
 def test_of_two_palettes_a_small_png_is_seen_by_the_same_as_a_large_one(

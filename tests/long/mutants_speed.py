@@ -10,6 +10,14 @@ LOOKED, BATCHES, PILES = "tests/test_unchanged.py", "tests/test_plan_batches.py"
 
 SPEED = (
     Mutant(
+        "at-once-is-seen-otherwise",
+        "a PNG that is decoded at once is seen as the same one in bands",
+        "runner/images/results.py",
+        "            return _reduced(picture, _factor(header, size))\n    return None",
+        "            return _reduced(picture, 1)\n    return None",
+        "tests/images/test_results.py -k any_valid",
+    ),
+    Mutant(
         "seen-by-size-and-mtime",
         "a file rewritten with its old moment is looked at",
         SEEN,
