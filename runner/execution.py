@@ -329,10 +329,9 @@ def why_not(reservation: Stopped | Refusal | Unpriced | ClockDoubted | Frozen, r
         case Stopped():
             return Stop(reservation.cause, *stopped_text(reservation, run.workspace, run.zone))
         case Refusal():
-            hint = "see `omixa budget`; `omixa grant` raises a window of the workspace for a while"
-            if reservation.budget == THIS_APPROVAL:
-                hint = "`omixa approve` approves the same plan up to a higher amount; `omixa run --plan` then goes on"
-            return Stop("budget", refusal_text(reservation, run.currency), hint)
+            return Stop(
+                "budget", refusal_text(reservation, run.currency), _more_room(reservation.budget, run.workspace)
+            )
         case Unpriced(model):
             return Stop(
                 "budget",
@@ -357,6 +356,15 @@ def stopped_text(stopped: Stopped, workspace: str, zone: str) -> tuple[str, str]
         what += f" by {stopped.who}{until}"
     where = "" if stopped.everywhere else f" --workspace {workspace}"
     return f"{what}: {stopped.reason}", f"omixa resume{where} --note …"
+
+
+def _more_room(budget: str, workspace: str) -> str:
+    """What lets a run go on that this budget refused."""
+    if budget == THIS_APPROVAL:
+        return "`omixa approve` approves the same plan up to a higher amount; `omixa run --plan` then goes on"
+    if budget.endswith(f" of workspace {workspace}"):
+        return "see `omixa budget`; `omixa grant` raises a window of the workspace for a while"
+    return "see `omixa budget`; it is raised in the recipe's `[budget]`: a grant is for budgets of the workspace"
 
 
 def refusal_text(refusal: Refusal, currency: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -226,7 +227,11 @@ def _file_of(contract: Contract | None) -> type[RecipeFile]:
 def _resolved(
     table: RecipeFile, file: TomlFile, names: Names, prompts: dict[str, Prompt], steps: Iterable[Step]
 ) -> Recipe:
-    shared = {name: dict(preset) for name, preset in (names.presets or {}).items()}
+    # omixa.toml may have problems of its own, which are told there: then what is no option is left out here.
+    shared = {
+        name: {option: value for option, value in preset.items() if type(value) in (str, int, Decimal)}
+        for name, preset in (names.presets or {}).items()
+    }
     return Recipe(
         name=file.path.stem,
         path=file.path,

@@ -594,3 +594,40 @@ def test_a_ledger_whose_folder_is_a_file_is_told(project: Path, doctor: Callable
     (project / ".omixa").write_text("in the way")
     found = doctor()
     assert (found.code, found["ledger"]["status"]) == (5, "fail")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("ledger.db", "folder", "is a folder"),
+        ("ledger.db.gate", "folder", "is a folder"),
+        ("ledger.db", "pipe", "is no file"),
+        ("ledger.db", "circle", "is a link that leads nowhere"),
+        ("ledger.db", "gone", "is a link that leads nowhere"),
+    ],
+)
+def test_what_stands_where_the_ledger_should_be_and_is_no_file_is_told_by_all_that_open_it(
+    project: Path,
+    doctor: Callable[[], Checked],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    kind: str,
+    told: str,
+) -> None:
+    (project / ".omixa").mkdir(mode=0o700)
+    place = project / ".omixa" / name
+    # What a link leads to could be made: a new ledger on a disk that is only not mounted would forget all purchases.
+    make = {
+        "folder": place.mkdir,
+        "pipe": lambda: os.mkfifo(place),
+        "circle": lambda: place.symlink_to(place.name),
+        "gone": lambda: place.symlink_to("elsewhere.db"),
+    }
+    make[kind]()
+    found = doctor()
+    assert (found.code, found.bad) == (5, {"ledger": "fail"})
+    assert told in found["ledger"]["message"]
+    for words in (["plan", "first"], ["run", "first"], ["budget"], ["audit", "verify"], ["schedule", "list"]):
+        assert main(["--project", str(project), *words]) == 5, words
+        assert f"`{place}` {told}\n   = help: " in capsys.readouterr().err, words
+    assert [one.name for one in (project / ".omixa").iterdir()] == [name]

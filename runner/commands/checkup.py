@@ -32,6 +32,7 @@ from runner.ledger.database import (
     driver_of,
     explained,
     file_system,
+    no_file,
     revision,
     sqlite_module,
 )
@@ -246,7 +247,9 @@ def _ledger(path: Path, at: datetime) -> Iterator[Check]:
     """Everything about the ledger's file; what it says in it, when its tables are this program's."""
     try:
         with explained(path):
-            there = path.exists()
+            refused, there = no_file(path), path.exists()
+        if refused is not None:
+            raise refused
         yield _place(path, there)
         if there:
             yield from _contents(path, at)

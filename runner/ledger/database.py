@@ -229,12 +229,9 @@ def _connect(path: Path) -> Any:
 def _in_memory() -> "Engine":
     from sqlalchemy.pool import StaticPool
 
-    from runner.ledger import tables
-
     engine = _engine("sqlite://", poolclass=StaticPool)
     with engine.begin() as connection:
-        tables.METADATA.create_all(connection)
-        connection.execute(tables.LEDGER_STATE.insert().values(id=1, uid="in memory", digest_key=bytes(32).hex()))
+        fresh.make(driver_of(connection), HEAD, uid="in memory")
     return engine
 
 
@@ -261,7 +258,11 @@ def open_database(path: Path, *, create: bool) -> Database:
 
     Without `create` a missing file gives an empty ledger in memory and nothing is written. Raises LedgerError.
     """
-    if not path.exists():
+    with explained(path):
+        refused, there = no_file(path), path.exists()
+    if refused is not None:
+        raise refused
+    if not there:
         if not create:
             return Database(None)
         _create_file(path)
@@ -274,6 +275,24 @@ def open_database(path: Path, *, create: bool) -> Database:
         database.close()
         raise
     return database
+
+
+def no_file(path: Path) -> LedgerError | None:
+    """What stands where the ledger or its gate should be, and is no file; None: nothing, or files. Raises OSError."""
+    if path.is_symlink() and not path.exists():
+        return LedgerError(
+            f"the ledger cannot be used: `{path}` is a link that leads nowhere",
+            "bring back what it leads to, such as a disk that is not mounted; a new ledger would know of nothing that "
+            "was bought. When there never was one, remove the link",
+        )
+    for one in (path, gate_path(path)):
+        if one.exists() and not one.is_file():
+            kind = "a folder" if one.is_dir() else "no file"
+            return LedgerError(
+                f"the ledger cannot be used: `{one}` is {kind}",
+                "move it away; of a ledger that should be there, restore the newest backup",
+            )
+    return None
 
 
 def _create_file(path: Path) -> None:
@@ -378,7 +397,7 @@ def file_system(path: Path) -> str | None:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))
     best: tuple[int, str | None] = (-1, None)
     for line in mounts.splitlines():
         _, place, kind, *_ = line.split(" ")

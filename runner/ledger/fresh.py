@@ -44,12 +44,15 @@ def statements() -> tuple[str, ...]:
 _AGAIN = "install omixa-runner again"
 
 
-def make(raw: Any, revision: str) -> None:
-    """Inside a transaction of the driver's connection: an empty file becomes an empty ledger of this revision."""
+def make(raw: Any, revision: str, *, uid: str | None = None) -> None:
+    """Inside a transaction of the driver's connection: an empty file becomes an empty ledger of this revision.
+
+    `uid`: its identity; None: one that nobody else has.
+    """
     for statement in statements():
         raw.execute(statement)
     raw.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (revision,))
-    state = (uuid.uuid4().hex, secrets.token_hex(32))
+    state = (uid or uuid.uuid4().hex, secrets.token_hex(32))
     raw.execute("INSERT INTO ledger_state (id, uid, digest_key) VALUES (1, ?, ?)", state)
 
 

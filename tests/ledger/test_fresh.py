@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli import main
 from runner.errors import LedgerError
 from runner.ledger import HEAD, fresh, migrate
 from runner.ledger.database import Database, open_database, sqlite_module
@@ -110,3 +111,13 @@ def test_an_installation_without_the_tables_says_so(
     monkeypatch.undo()
     open_database(ledger_path, create=True).close()
     assert all_of(ledger_path)["alembic_version"] == [(HEAD,)]
+
+
+def test_where_nothing_was_bought_yet_there_is_nothing_to_find(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "studio"
+    assert main(["init", str(root)]) == 0
+    assert main(["--project", str(root), "audit", "verify"]) == 0
+    assert "sound: 0 entries" in capsys.readouterr().out
+    assert not (root / ".omixa").exists()

@@ -152,4 +152,12 @@ RECIPES = (
         '"utf-8", "replace") != ""',
         "tests/test_doctor.py -k another_version",
     ),
+    Mutant(
+        "shared-preset-of-any-type",
+        "an option of a wrong type in omixa.toml is told, and is no mistake of the program",
+        "runner/recipe.py",
+        "for option, value in preset.items() if type(value) in (str, int, Decimal)}",
+        "for option, value in preset.items()}",
+        "tests/test_check.py -k preset-types",
+    ),
 )

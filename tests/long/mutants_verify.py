@@ -379,4 +379,20 @@ VERIFYING = (
         "                fresh.make(raw, HEAD)",
         f"{FIRST} -k killed",
     ),
+    Mutant(
+        "link-makes-a-ledger",
+        "a link that leads nowhere makes no new ledger, which would forget what was bought",
+        "runner/ledger/database.py",
+        "if path.is_symlink() and not path.exists():",
+        "if path.is_symlink() and path.exists():",
+        "tests/test_doctor.py -k is_no_file",
+    ),
+    Mutant(
+        "empty-ledger-of-other-parts",
+        "what stands for a ledger that is not there is made as a new one is",
+        "runner/ledger/database.py",
+        'fresh.make(driver_of(connection), HEAD, uid="in memory")',
+        "[driver_of(connection).execute(one) for one in fresh.statements()[:-1]]",
+        f"{FIRST} -k nothing_was_bought",
+    ),
 )

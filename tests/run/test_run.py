@@ -153,6 +153,7 @@ def test_a_refusal_says_which_budget_and_what_is_left_and_lists_the_rest(studio:
     assert "budget month 20" in ended.out
     assert "of workspace studio has 0.022 USD left until 1 " in ended.out
     assert "this request may cost 0.039 USD" in ended.out
+    assert "= help: see `omixa budget`; `omixa grant` raises a window of the workspace for a while" in ended.out
     assert "left: 2 pictures" in ended.out
     studio.settings(month="0.20", ceiling="0.039")
     assert studio.run().code == 0
@@ -183,9 +184,14 @@ def test_a_recipe_may_have_its_own_caps_for_a_run_and_for_a_month(studio: Studio
     first = studio.run()
     assert (first.code, studio.endpoint.counts().requests) == (3, 2), first
     assert "budget this run has" in first.out
+    raised = (
+        "= help: see `omixa budget`; it is raised in the recipe's `[budget]`: a grant is for budgets of the workspace"
+    )
+    assert raised in first.out
     second = studio.run()
     assert (second.code, studio.endpoint.counts().requests) == (3, 3), second
     assert "of recipe posters has" in second.out
+    assert raised in second.out
 
 
 def test_nobody_knows_the_price_so_nothing_is_sent(studio: Studio) -> None:
