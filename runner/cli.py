@@ -57,6 +57,9 @@ def start() -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         return main()
+    except KeyboardInterrupt:  # while the very first modules are loaded
+        print("interrupted", file=sys.stderr)
+        return 130
     finally:
         gc.freeze()
 

@@ -62,3 +62,22 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         f"{sys.executable} -m runner models | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stderr == ""
+
+
+def test_ctrl_c_while_the_program_is_still_loading_is_no_traceback() -> None:
+    program = """
+import signal, sys
+from runner import cli
+
+class Hit:
+    def find_spec(name, *_):
+        if name == "runner.errors":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Hit)
+sys.argv = ["omixa", "budget"]
+sys.exit(cli.start())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
