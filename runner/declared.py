@@ -262,9 +262,11 @@ def _shape_problem(file: TomlFile, model: type[Declared], detail: ErrorDetails) 
 
 
 def quotes_hint(code: str, found: object) -> str | None:
-    """The way out for a number written as text, or text written as a number."""
+    """The way out for a number written as text, text written as a number, or several where one is taken."""
     if code != "wrong-type":
         return None
+    if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+        return f'write one of them, without brackets: `"{shown(found[0])}"`'
     if isinstance(found, str) and re.fullmatch(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?", found):
         return "remove the quotes"
     if isinstance(found, int | Decimal) and not isinstance(found, bool):

@@ -266,7 +266,7 @@ def expand(recipe: Recipe, settings: Settings) -> tuple[list[Wanted], list[Probl
     for batch in wants.batches(to_the_end=True):
         count += len(batch)
         if count > HELD_MAX:
-            return [], [_too_many(recipe, settings, HELD_MAX)]
+            return [], [_too_many(recipe, settings, HELD_MAX, ", and no more can be compared")]
         for one in batch:
             by_step[one.step.name].append(one)
     problems = wants.problems()
@@ -530,8 +530,8 @@ def _overwrites(recipe: Recipe, settings: Settings, wanted: Sequence[Wanted]) ->
             return
 
 
-def _too_many(recipe: Recipe, settings: Settings, most: int) -> Problem:
-    message = f"the recipe wants more than {most} pictures: its sources × their prompts × their presets"
+def _too_many(recipe: Recipe, settings: Settings, most: int, why: str = "") -> Problem:
+    message = f"the recipe wants more than {most} pictures{why}: its sources × their prompts × their presets"
     hint = "narrow `include`, or write several recipes"
     loc = recipe.loc(recipe.steps[0], "sources")[:1]
     return Problem("too-many-items", message, _place(recipe, settings, loc), hint=hint)

@@ -238,6 +238,12 @@ def test_a_recipe_cannot_want_more_than_a_plan_can_hold(root: Path, monkeypatch:
     more = recipe(root, source(root, presets=(*presets, "q")), name="{stem}-{preset}")
     wanted, (problem,) = items.expand(more, settings(root))
     assert (wanted, problem.code) == ([], "too-many-items")
+    assert problem.message.startswith("the recipe wants more than 20 pictures: ")
+    monkeypatch.setattr(items, "WANTED_MAX", 30)
+    monkeypatch.setattr(items, "HELD_MAX", 20)
+    wanted, (problem,) = items.expand(more, settings(root))
+    assert wanted == []
+    assert problem.message.startswith("the recipe wants more than 20 pictures, and no more can be compared: ")
 
 
 @pytest.mark.parametrize(
