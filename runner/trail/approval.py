@@ -199,7 +199,8 @@ def _moment(told: str) -> datetime:
 
 
 def _text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # By `strftime`, the year 26 is written with two digits on some systems, and with four on others.
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _whole(at: datetime) -> datetime:

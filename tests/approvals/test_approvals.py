@@ -21,6 +21,7 @@ from runner.ledger.values import Approved
 from runner.settings import ledger_path
 from runner.trail import approval
 from tests.approvals.conftest import House
+from tests.fuzz.targets import SIGNED
 from tests.ledger.conftest import RUN
 from tests.run.conftest import Ended, kill, wait_until
 from tests.run.test_trouble import ROOT, mounted
@@ -582,3 +583,8 @@ def test_a_plan_of_words_alone_is_bought_by_the_contract_it_was_approved_with(ho
     ended = house.run_plan()
     assert (ended.code, codes(ended), house.requests) == (9, ["item-changed"], 0), ended
     assert "another request than in the plan: `out/harbour.png`" in ended.err
+
+
+def test_a_moment_is_written_as_it_was_read_whatever_its_year() -> None:
+    told = {**SIGNED[0], "expires_at": "0026-11-22T12:00:00.000000Z"}
+    assert approval.read(json.dumps(told)).record() == told
