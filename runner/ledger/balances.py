@@ -203,7 +203,7 @@ def joined_digest(connection: Connection, window_id: int, last: int) -> str:
     """A digest of the attempts, up to number `last`, that joined a window when it was made."""
     found = sha256()
     for number in connection.execute(_JOINED, {"window": window_id, "last": last}).scalars():
-        found.update(b"%d," % number)
+        found.update(f"{number},".encode())  # whatever stands there: `%d` takes 3.5 for 3
     return found.hexdigest()
 
 

@@ -239,6 +239,13 @@ def test_every_value_that_is_changed_is_found(full: Path, tmp_path: Path) -> Non
     assert refused < len(list(changed_values(full))[::ONE_IN])
 
 
+def test_an_attempt_that_joined_a_window_is_compared_to_the_fraction(full: Path, tmp_path: Path) -> None:
+    """A released attempt is in no sum: only the digest of those that joined can tell."""
+    moved = "UPDATE attempt_windows SET attempt_id = 3.5 WHERE attempt_id = 3 AND window_id = 4"
+    found = found_in(meddle(full, tmp_path / "copy" / "ledger.db", (moved, ())))
+    assert [line.partition(" than ")[0] for line in found] == ["attempt_windows: other attempts stand in window 4"]
+
+
 @pytest.fixture
 def usual_life(open_ledger: Callable[[], Ledger], ledger_path: Path) -> Path:
     """A ledger with what is only compared, and never read, while it is sound: one picture that was bought; closed."""

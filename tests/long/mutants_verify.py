@@ -52,6 +52,14 @@ VERIFYING = (
         f"{TESTS} -k whole",
     ),
     Mutant(
+        "joined-in-whole-numbers",
+        "the attempts that joined a window are compared as they stand there",
+        "runner/ledger/balances.py",
+        'f"{number},".encode()',
+        'b"%d," % number',
+        f"{TESTS} -k to_the_fraction",
+    ),
+    Mutant(
         "hash-uncompared",
         "an entry whose bytes are right must have its hash beside it",
         VERIFY,
