@@ -1,5 +1,6 @@
 """One recipe as a job: which caps it falls under, its plan, and a run of it that begins and ends in the ledger."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,8 +99,9 @@ def claim_home(settings: Settings) -> None:
     here = str(settings.root)
     inside = home(settings).is_relative_to(settings.root)
     with suppress(FileNotFoundError):
-        owner = note.read_text(encoding="utf-8").strip()
-        if owner != here and not inside:
+        # A folder's name may be any bytes; so may a note that a power cut has torn.
+        owner = os.fsdecode(note.read_bytes()).removesuffix("\n")
+        if owner not in (here, "") and not inside:
             raise UsageError(
                 f"the ledger `{ledger_path(settings)}` belongs to the project `{owner}`",
                 f"give this project a ledger of its own with [ledger] url in {FILE_NAME}; if the project has moved "
@@ -108,7 +110,7 @@ def claim_home(settings: Settings) -> None:
         if owner == here:
             return
     with images.explained(note):
-        note.write_text(here + "\n", encoding="utf-8")
+        note.write_bytes(os.fsencode(here) + b"\n")
         note.chmod(0o600)
 
 

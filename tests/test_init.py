@@ -162,3 +162,24 @@ def keys(table: dict[str, object], above: str = "") -> set[str]:
 
 def test_the_scaffold_is_small() -> None:
     assert sum((SCAFFOLD / name).stat().st_size for name in files(SCAFFOLD)) <= 60_000
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x99torn\xff", b"/some/other/place\n"])
+def test_a_note_of_whose_ledger_it_is_that_was_torn_is_written_anew(tmp_path: Path, torn: bytes) -> None:
+    assert omixa(tmp_path, "init").returncode == 0
+    (tmp_path / ".omixa").mkdir(mode=0o700)
+    note = tmp_path / ".omixa/project"
+    note.write_bytes(torn)
+    done = omixa(tmp_path, "stop", "--reason", "holiday")
+    assert done.returncode == 0, done.stderr
+    done = omixa(tmp_path, "run", "first")
+    assert done.returncode == 3, done.stderr  # stopped, and not by a mistake of the program
+    assert note.read_bytes() == os.fsencode(tmp_path) + b"\n"
+
+
+def test_a_project_in_a_folder_of_any_bytes_is_not_a_mistake_of_the_program(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"od\xffd")
+    assert omixa(tmp_path, "init", str(root)).returncode == 0
+    done = omixa(root, "stop", "--reason", "holiday")
+    assert done.returncode == 0, done.stderr
+    assert (root / ".omixa/project").read_bytes() == os.fsencode(root) + b"\n"
