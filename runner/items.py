@@ -556,10 +556,12 @@ def _is_recordable(name: str) -> bool:
 
 
 def _bad_file_name(recipe: Recipe, settings: Settings, step: Step, position: int, picture: Path) -> Problem:
-    name = picture.name.encode(errors="surrogateescape").decode(errors="replace")
+    word, told = ("path", str(picture)) if _is_recordable(picture.name) else ("name", picture.name)
+    name = told.encode(errors="surrogateescape").decode(errors="replace")
     place = _place(recipe, settings, recipe.loc(step, "sources", position, "folder"))
-    message = f"the name of the picture `{name}` is not UTF-8, so it cannot be recorded"
-    return Problem("bad-file-name", message, place, hint="rename the file, or leave it out with `exclude`")
+    message = f"the {word} of the picture `{name}` is not UTF-8, so it cannot be recorded"
+    hint = "rename the file, or leave it out with `exclude`" if word == "name" else "rename the folder"
+    return Problem("bad-file-name", message, place, hint=hint)
 
 
 def _place(recipe: Recipe, settings: Settings, loc: Loc) -> Place:

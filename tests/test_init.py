@@ -183,3 +183,7 @@ def test_a_project_in_a_folder_of_any_bytes_is_not_a_mistake_of_the_program(tmp_
     done = omixa(root, "stop", "--reason", "holiday")
     assert done.returncode == 0, done.stderr
     assert (root / ".omixa/project").read_bytes() == os.fsencode(root) + b"\n"
+    done = omixa(root, "plan", "first")
+    assert done.returncode == 2
+    assert "the path of the picture `" in done.stderr
+    assert "= help: rename the folder" in done.stderr
