@@ -4,11 +4,12 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 
 from runner import images
@@ -428,7 +429,7 @@ class Tally:
     bought (`Draft.missing`). `troubles`: the first of the items that a person should look at, `trouble_counts` how many
     ended how; `unwritten`: how many are paid for and could not be written out. `stopping`: what stopped the run first.
 
-    `canary`: what was bought until it is asked whether the others are to be; None without a canary, and afterwards.
+    `canary`: what became of the items of the canary, until it is asked whether the others are to be bought; else None.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -447,7 +448,7 @@ class Tally:
 
     def add(self, done: Done) -> None:
         """Count one item."""
-        if done.kind == "bought" and self.canary is not None:
+        if self.canary is not None:
             self.canary.append(done)
         self.counts[done.kind] = self.counts.get(done.kind, 0) + 1
         of_step = done.item.draft.step, done.kind
@@ -489,49 +490,54 @@ def execute(
     Stops taking new items when a budget refuses, the provider stops or `control` says so; what is in flight finishes.
     `Tally.interrupted` says the last. What is paid for comes first, so that no budget keeps it away. What is made of a
     result is bought as soon as that is there, and not at all when it does not come. With a `canary`, so many are bought
-    first, with all that is made of them, and `approve` says why the others must not be, or None. Raises what made the
-    ledger unusable, after every worker has ended.
+    before the others, with all that is made of them, and `approve` says why the others must not be, or None; without
+    any others it is not asked. Raises what made the ledger unusable, after every worker has ended.
     """
-    tally = Tally(canary=None if canary is None else [])
+    tally = Tally()
     results: Mapping[str, str | None] = {}
-    for batch, count in _after_canary(items, canary):
+    for name, batch, count in _batches(items, canary):
+        tally.canary = [] if name == "canary" else None
         # What shares another's purchase, or is made of its result, waits until that one is through.
-        turns = Turns(batch, results, keep=tally.canary is not None)
+        turns = Turns(batch, results, keep=name == "canary")
         _work_off(turns, purchase, means, control, min(concurrency, count), tally, watch, lanes)
         results = turns.results
         if tally.failure is not None:
             raise tally.failure
-        if tally.canary is not None and not control.finishing:
+        if name == "canary" and not control.finishing:
             tally.stop = approve(tally)
-            tally.canary = None  # asked once
             if tally.stop is not None:
                 control.finish()
+    tally.canary = None
     tally.interrupted = control.finishing and tally.stop is None
     return tally
 
 
-def _after_canary(items: Shelf, canary: int | None) -> list[tuple[Iterable[Item], int]]:
-    """The first so many to buy with all that is made of them, and then the others; all at once when none are left.
+def _batches(items: Shelf, canary: int | None) -> Iterator[tuple[str, Iterable[Item], int]]:
+    """What is paid for, which takes no money, so that nothing which a budget refuses may hold it up; the canary, with
+    all that is made of it; and the others. Each with how many they are.
 
-    Each with how many they are.
+    Nothing waits for what is paid for: what is made of a kept result is made of that.
     """
-    first = [] if canary is None else _canary(items, canary)
     count = items.how_many("buy", "restore")
+    paid = items.how_many("restore", alone=True)
+    first = [] if canary is None else _canary(items, canary)
     if not first:
-        return [(_paid_first(items), count)]
-    chosen = {item.draft.output_path for item in first}
-    others = (item for item in _paid_first(items) if item.draft.output_path not in chosen)
-    return [(first, len(first)), (others, count - len(first))]
-
-
-def _paid_first(items: Shelf) -> Iterator[Item]:
-    """What is to be bought and restored; what is paid for comes first. It takes no money, so what a budget refuses must
-    not hold it up. Nothing waits for it: what is made of a kept result is made of that."""
-    if not items.how_many("restore", alone=True):
-        yield from items.of("buy", "restore")
+        yield "others", chain(_paid(items), _to_buy(items, ())), count
         return
-    yield from (item for item in items.of("restore") if item.after is None)
-    yield from (item for item in items.of("buy", "restore") if item.action == "buy" or item.after is not None)
+    if paid:
+        yield "paid", _paid(items), paid
+    yield "canary", first, len(first)
+    yield "others", _to_buy(items, {item.draft.output_path for item in first}), count - paid - len(first)
+
+
+def _paid(items: Shelf) -> Iterator[Item]:
+    return (item for item in items.of("restore") if item.after is None)
+
+
+def _to_buy(items: Shelf, chosen: Collection[str]) -> Iterator[Item]:
+    """What is to be bought, and what comes of that; but for these."""
+    wanted = (item for item in items.of("buy", "restore") if item.action == "buy" or item.after is not None)
+    return (item for item in wanted if item.draft.output_path not in chosen)
 
 
 def _canary(items: Shelf, count: int) -> list[Item]:

@@ -424,13 +424,14 @@ def canary_stop(made: Plan, tally: "Tally") -> "Stop | None":
     from runner.booking import Stop
 
     unit = made.currency
-    bought = tally.canary or []
-    if not bought and tally.counts.get("restored") and not (tally.trouble_counts or tally.left):
+    came = tally.canary or []
+    bought = [done for done in came if done.kind == "bought"]
+    if came and all(done.kind == "restored" for done in came):
         message = "another run has bought the canary meanwhile, so this one saw no price; the others are not bought"
         return Stop(
             "canary", message, f"`omixa plan {made.recipe}` shows what is left, by what was billed; then run again"
         )
-    if not bought or any(kind != "bought" for kind in tally.trouble_counts):
+    if not bought or any(done.kind not in ("bought", "restored", "refused", "unfinished") for done in came):
         again = f"look at them, then `omixa run {made.recipe}` buys the others"
         return Stop("canary", "not every picture of the canary came, so the others are not bought", again)
     expected = {part.name: part.price.expected_micros or 0 for part in made.parts}

@@ -329,7 +329,7 @@ def _approve(made: "Plan", recipe: "Recipe", tally: "Tally", session: _Session) 
     from runner.terminal import clean, counted
 
     unit = made.currency
-    bought = tally.canary or []
+    bought = [done for done in tally.canary or [] if done.kind == "bought"]
     lines = [f"canary: {counted(len(bought), 'picture')} bought"]
     for done in bought:
         odd = f"  ({clean(done.remark)})" if done.remark else ""

@@ -94,6 +94,39 @@ def test_a_canary_whose_price_is_within_the_plan_goes_on(studio: Studio) -> None
     assert studio.endpoint.counts().requests == 5
 
 
+def test_a_canary_is_not_asked_about_when_nothing_else_is_to_be_bought(studio: Studio) -> None:
+    studio.pictures(2)
+    for gone in ((), ("000.png",)):
+        for name in gone:
+            (studio.root / "out" / name).unlink()
+        ended = studio.run("--canary", "2")
+        assert ended.code == 0, ended
+        assert "canary" not in ended.out + ended.err
+    assert studio.outputs() == ["000.png", "001.png"]
+    assert studio.endpoint.counts().requests == 2
+
+
+def test_what_was_paid_for_comes_back_before_a_canary_that_a_cap_refuses(studio: Studio) -> None:
+    studio.settings(month="0.08", ceiling="0.039", concurrency=1)
+    studio.pictures(2)
+    assert studio.run().code == 0
+    for name in ("new-0", "new-1"):
+        studio.picture(f"pictures/{name}.png")
+    (studio.root / "out" / "001.png").unlink()
+    ended = studio.run("--canary", "1")
+    assert ended.code == 3, ended
+    assert "restored 1 without paying" in ended.out
+    assert "left: 2 pictures" in ended.out
+    assert studio.outputs() == ["000.png", "001.png"]
+    # With room again, what came back is not taken for what the canary brought.
+    (studio.root / "out" / "001.png").unlink()
+    studio.settings(month="1.00", ceiling="0.039", concurrency=1)
+    ended = studio.run("--canary", "1")
+    assert ended.code == 0, ended
+    assert "canary: 1 picture bought" in ended.err
+    assert studio.endpoint.counts().requests == 4
+
+
 def test_a_canary_that_costs_more_than_planned_stops_the_rest(open_studio: Callable[..., Studio]) -> None:
     studio = open_studio(faults=("bill=0.5,nth=2",))
     studio.recipe()
