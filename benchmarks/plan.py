@@ -181,15 +181,21 @@ def _bought(draft: Draft) -> tuple[str, str, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One that finds nothing to do: its words, and what it needs before it is measured (None: it is not installed)."""
+    """One that finds nothing to do: its words, and what it needs before it is measured (None: nothing).
+
+    `is_slow`: it takes minutes for a large tree, and is left out of one unless somebody names it.
+    """
 
     name: str
     words: tuple[str, ...]
     prepare: Callable[[Path], None] | None = None
+    is_slow: bool = False
 
 
 FIND, PLAN, ALL = "find -printf", "omixa plan", "omixa plan --all"
 FIND_MOST = 2.5
+# Of a larger tree than this, what is slow is left out.
+SLOW_MOST = 20_000
 # Ten times the pictures may take so many times as long, and so many MB.
 TEN_TIMES_MOST, LARGE_MB_MOST = 12, 150
 # By name: seconds of CPU, seconds on the wall, and the highest MB.
@@ -201,8 +207,8 @@ NOTES = (
 OMIXA = (sys.executable, "-m", "runner", "plan")
 
 
-def programs(names: Sequence[str]) -> list[Program]:
-    """Those of `names` that are installed, beside omixa and find."""
+def programs(names: Sequence[str], pictures: int) -> list[Program]:
+    """Those of `names` that are installed, beside omixa and find, for a tree of so many pictures."""
     found = [
         Program(FIND, ("find", "pictures", "out", "-printf", "%p %s %T@ %i\\n")),
         Program(PLAN, OMIXA),
@@ -211,11 +217,15 @@ def programs(names: Sequence[str]) -> list[Program]:
         Program("omixa plan --verify", (*OMIXA, "--verify")),
         Program("make -rR -q", ("make", "-rR", "-q", "-f", "Makefile.tree", "all"), _for_make),
         Program("rclone sync --dry-run", ("rclone", "sync", "--dry-run", "pictures", "copy"), _for_rclone),
-        Program("doit", ("doit", "-f", "dodo.py", "-v0"), _for_doit),
-        Program("snakemake -n", ("snakemake", "-n", "--quiet", "-c1"), _for_snakemake),
-        Program("dvc status", ("dvc", "status", "-q"), _for_dvc),
+        Program("doit", ("doit", "-f", "dodo.py", "-v0"), _for_doit, is_slow=True),
+        Program("snakemake -n", ("snakemake", "-n", "--quiet", "-c1"), _for_snakemake, is_slow=True),
+        Program("dvc status", ("dvc", "status", "-q"), _for_dvc, is_slow=True),
     ]
-    wanted = [one for one in found if not names or {one.name, one.name.split()[0]} & {*names}]
+    wanted = [
+        one
+        for one in found
+        if {one.name, one.name.split()[0]} & {*names} or not (names or (one.is_slow and pictures > SLOW_MOST))
+    ]
     return [one for one in wanted if shutil.which(one.words[0])]
 
 
@@ -284,9 +294,9 @@ def measured(words: Sequence[str], folder: Path) -> tuple[float, float, float]:
     return cpu, wall, megabytes
 
 
-def measure(folder: Path, rounds: int, names: Sequence[str]) -> Found:
+def measure(folder: Path, pictures: int, rounds: int, names: Sequence[str]) -> Found:
     """Medians of CPU and wall seconds, and the highest MB, of interleaved rounds; the first of each is not counted."""
-    wanted = programs(names)
+    wanted = programs(names, pictures)
     for one in wanted:
         if one.prepare is not None:
             one.prepare(folder)
@@ -371,14 +381,14 @@ def main() -> int:
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.folder or Path(scratch) / "world").resolve()
-        found = measure(world(folder, told.pictures, told.attempts), told.rounds, told.only)
+        found = measure(world(folder, told.pictures, told.attempts), told.pictures, told.rounds, told.only)
         others: dict[int, Found] = {}
         for size in told.also:
             beside = folder.with_name(f"{folder.name}-{size}")
             if size < told.pictures:
-                others[size] = measure(world(beside, size, 10 * size), told.rounds, told.only)
+                others[size] = measure(world(beside, size, 10 * size), size, told.rounds, told.only)
             else:
-                others[size] = measure(world(beside, size, max(size, told.attempts)), 1, (FIND, PLAN, ALL))
+                others[size] = measure(world(beside, size, max(size, told.attempts)), size, 1, (FIND, PLAN, ALL))
     if not {FIND, PLAN} <= found.keys():
         for name, (cpu, wall, megabytes) in found.items():
             print(f"{name:24}{cpu:8.2f} s of CPU{wall:8.2f} s{megabytes:7.0f} MB")

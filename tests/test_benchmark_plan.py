@@ -16,7 +16,7 @@ def test_the_world_of_the_benchmark_has_nothing_to_buy_among_many_attempts(tmp_p
     )
     (made,) = json.loads(said.stdout)["plans"]
     assert [item["action"] for item in made["items"]] == ["skip"] * 30
-    found = measure(world, 1, ["find", "omixa"])
+    found = measure(world, 30, 1, ["find", "omixa"])
     assert list(found) == [FIND, "omixa plan", "omixa plan --all", "omixa plan --json", "omixa plan --verify"]
     assert all(cpu > 0 and megabytes > 0 for cpu, _, megabytes in found.values())
 
