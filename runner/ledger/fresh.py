@@ -18,6 +18,7 @@ from runner.errors import LedgerError
 _NAME = "head.sql"
 # Kind, name, and of which table.
 Part = tuple[str, str, str]
+_AGAIN = "install omixa-runner again"
 
 
 def folder() -> Path:
@@ -26,7 +27,7 @@ def folder() -> Path:
     for place in (package / "migrations", package.parent / "migrations"):
         if (place / "env.py").is_file():
             return place
-    raise LedgerError("the ledger's migrations are missing from this installation", "install omixa-runner again")
+    raise LedgerError("the ledger's migrations are missing from this installation", _AGAIN)
 
 
 @cache
@@ -39,9 +40,6 @@ def statements() -> tuple[str, ...]:
         told = f"`{path}` cannot be read: {error.strerror}"
         raise LedgerError(f"the ledger's tables are missing from this installation: {told}", _AGAIN) from error
     return tuple(_split(told))
-
-
-_AGAIN = "install omixa-runner again"
 
 
 def make(raw: Any, revision: str, *, uid: str | None = None) -> None:

@@ -87,4 +87,12 @@ BENCHMARKS = (
         '_markdown([["work", "against", "goal", "measured", ""], *(goal for goal in goals if goal[-1] == "reached")])',
         PAGE,
     ),
+    Mutant(
+        "plans-of-any-size",
+        "a larger plan may take no more memory",
+        "benchmarks/plan.py",
+        "times <= most and megabytes <= LARGE_MB_MOST",
+        "times <= most",
+        "tests/test_benchmark_plan.py -k larger_tree",
+    ),
 )
